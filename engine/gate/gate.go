@@ -1,3 +1,241 @@
 // Package gate takes every intended action through pin, decide, record,
 // resolve, mint, act and release. It alone can make a Permit.
 package gate
+
+import (
+	"context"
+	"strings"
+	"time"
+
+	"vouchsafe/engine"
+	"vouchsafe/engine/audit"
+	"vouchsafe/engine/identity"
+	"vouchsafe/engine/policy"
+)
+
+// Recorder makes decisions and outcomes durable; a nil error means on disk.
+type Recorder interface {
+	Decision(ctx context.Context, d *audit.Decision) error
+	Outcome(ctx context.Context, site string, o audit.Outcome) error
+}
+
+// Options configure a Gate.
+type Options struct {
+	Policy *policy.Engine
+	Log    Recorder
+	Clock  func() time.Time // time.Now when nil
+	// EvaluationTimeout bounds one question to the policy; 250 ms when 0.
+	EvaluationTimeout time.Duration
+	// PermitLife bounds the time between minting a Permit and its use; 30 s
+	// when 0.
+	PermitLife time.Duration
+}
+
+// Gate decides intents and lets the allowed ones act.
+type Gate struct {
+	policy  *policy.Engine
+	log     Recorder
+	clock   func() time.Time
+	timeout time.Duration
+	life    time.Duration
+}
+
+// New assembles a Gate.
+func New(o Options) *Gate {
+	if o.Clock == nil {
+		o.Clock = time.Now
+	}
+	if o.EvaluationTimeout == 0 {
+		o.EvaluationTimeout = 250 * time.Millisecond
+	}
+	if o.PermitLife == 0 {
+		o.PermitLife = 30 * time.Second
+	}
+	return &Gate{policy: o.Policy, log: o.Log, clock: o.Clock, timeout: o.EvaluationTimeout, life: o.PermitLife}
+}
+
+// Request is one intended action with the facts it is judged by.
+type Request struct {
+	Site         *Site
+	Identity     identity.Result
+	Intent       engine.Intent
+	Channel      engine.Channel
+	Conversation policy.Conversation
+	// Confirmed says that the visitor has confirmed this very request. Only
+	// whoever holds the pending actions may set it.
+	Confirmed bool
+	// IdempotencyKey is sent with a write; the decision's id when "".
+	IdempotencyKey string
+
+	parent string // the decision a resolving read serves
+}
+
+// Ask decides and records, and does nothing else. Intent.Args may be nil to ask
+// about the action as such. Its error is audit_unavailable.
+func (g *Gate) Ask(ctx context.Context, r Request) (engine.Decision, error) {
+	c := g.decide(ctx, r, r.Intent.Args == nil)
+	if err := g.log.Decision(ctx, &c.record); err != nil {
+		return engine.Decision{}, err
+	}
+	return c.record.Decision, nil
+}
+
+// considered is a decided intent on its way.
+type considered struct {
+	request Request
+	binding Binding
+	input   policy.Input
+	record  audit.Decision
+	set     *policy.Set // the policy that decided, which also releases
+}
+
+func (c *considered) allowed() bool { return c.record.Allow }
+
+func (c *considered) deny(code string) {
+	c.record.Allow = false
+	c.record.Obligations = nil
+	c.record.Reasons = append(c.record.Reasons, goReason(code))
+}
+
+// maxActionName bounds what an unknown action's name takes in the log.
+const maxActionName = 128
+
+// decide pins the identity, asks the policy and applies the second lock. What
+// it returns is complete but not yet recorded.
+func (g *Gate) decide(ctx context.Context, r Request, anyArgs bool) *considered {
+	now := g.clock()
+	set := g.policy.Active()
+	c := &considered{request: r, set: set}
+	c.record = audit.Decision{
+		Decision: engine.Decision{ID: engine.NewID("d", now), Time: now, Policy: set.Revision()},
+		Site:     r.Site.ID,
+		Cause:    r.Identity.Cause,
+		Parent:   r.parent,
+		Input:    &c.input,
+	}
+	c.input = policy.Input{
+		Site:         r.Site.Site,
+		Identity:     pin(r.Identity),
+		Args:         r.Intent.Args,
+		Asserted:     r.Intent.Asserted,
+		Confirmed:    r.Confirmed,
+		Conversation: r.Conversation,
+		Channel:      r.Channel,
+		Now:          now,
+	}
+	b, ok := r.Site.actions[r.Intent.Action]
+	if !ok {
+		c.input.Action = &engine.Action{Name: strings.ToValidUTF8(r.Intent.Action[:min(len(r.Intent.Action), maxActionName)], "?")}
+		c.input.Args = nil
+		c.deny(engine.CodeUnknownAction)
+		return c
+	}
+	c.binding = b
+	c.input.Action = b.Action
+
+	var invalid error
+	if !anyArgs {
+		if invalid = b.Action.Args.Validate(r.Intent.Args); invalid != nil {
+			// What an undeclared argument claims about the person is evidence;
+			// the rest of invalid arguments reaches neither policy nor log.
+			c.input.Asserted = evidence(b.Action.Args, r.Intent.Args, c.input.Asserted)
+			c.input.Args = nil
+			c.record.Problem = invalid.Error()
+		}
+	}
+	if b.Action.Personal {
+		c.input.Target = target(r.Identity.Visitor, r.Intent.Asserted.Emails)
+	}
+
+	evaluation, cancel := context.WithTimeout(ctx, g.timeout)
+	answer, err := set.Decide(evaluation, &c.input)
+	cancel()
+	switch {
+	case err != nil:
+		c.record.Problem = err.Error()
+		c.deny(engine.CodePolicyError)
+		return c
+	case !answer.Allow:
+		c.record.Reasons = answer.Reasons
+		orderReasons(c.record.Reasons)
+	}
+	if invalid != nil {
+		c.deny(engine.CodeInvalidArguments)
+		return c
+	}
+	if !answer.Allow {
+		return c
+	}
+	for _, o := range answer.Obligations {
+		if o.Kind != engine.ObligationConfirm {
+			c.deny(engine.CodeUnsupportedObligation)
+			return c
+		}
+	}
+	if !lock(r.Site.Site, b.Action, r.Identity.Visitor, c.input.Target, now) {
+		c.deny(engine.CodeWall)
+		return c
+	}
+	c.record.Allow = true
+	c.record.Obligations = append(answer.Obligations, ownership(b.Action, r.Intent.Args)...)
+	return c
+}
+
+// lock is the second lock: what no policy may allow. It is asked when deciding
+// and again when minting.
+func lock(site *engine.Site, a *engine.Action, v identity.Visitor, target string, now time.Time) bool {
+	if a.MinTier == engine.NoTier || site.Tier < a.MinTier {
+		return false
+	}
+	if !a.Personal {
+		return true
+	}
+	return v.Live(now) && v.Site() == site.ID && v.Email() != "" && target == v.Email()
+}
+
+// ownership lists the arguments that name a record which must prove to be the
+// customer's.
+func ownership(a *engine.Action, args map[string]any) []engine.Obligation {
+	if !a.Personal {
+		return nil
+	}
+	var out []engine.Obligation
+	add := func(argument string) {
+		if _, given := args[argument]; given {
+			out = append(out, engine.Obligation{Kind: engine.ObligationOwnership, Argument: argument})
+		}
+	}
+	for _, r := range a.Resources {
+		add(r.Argument)
+	}
+	if a.IDArgument != "" && len(a.Resources) == 0 {
+		add(a.IDArgument)
+	}
+	return out
+}
+
+// mint makes the Permit for a decision that is on disk. It asks the second lock
+// again, for time has passed.
+func (g *Gate) mint(c *considered) (Permit, bool) {
+	r, v, now := c.request, c.request.Identity.Visitor, g.clock()
+	if !c.allowed() || !lock(r.Site.Site, c.binding.Action, v, c.input.Target, now) {
+		return Permit{}, false
+	}
+	p := &permit{
+		site:    r.Site.ID,
+		action:  c.binding.Action.Name,
+		args:    engine.ArgsHash(r.Intent.Args),
+		expires: now.Add(g.life),
+		grant:   Grant{Decision: c.record.ID, IdempotencyKey: r.IdempotencyKey},
+	}
+	if p.grant.IdempotencyKey == "" {
+		p.grant.IdempotencyKey = c.record.ID
+	}
+	if c.binding.Action.Personal {
+		p.grant.Pinned = Pinned{Email: v.Email(), Name: v.Name(), Subject: v.Subject()}
+		if v.ExpiresAt().Before(p.expires) {
+			p.expires = v.ExpiresAt()
+		}
+	}
+	return Permit{p}, true
+}

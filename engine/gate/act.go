@@ -1,0 +1,259 @@
+package gate
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"time"
+
+	"vouchsafe/engine"
+	"vouchsafe/engine/audit"
+	"vouchsafe/engine/identity"
+	"vouchsafe/engine/policy"
+)
+
+// Result is what Do came to. Decision.Allow is false for a refusal, and then
+// nothing else is set.
+type Result struct {
+	Decision engine.Decision
+	Action   *engine.Action
+	// Pending says that the visitor must confirm first: nothing was done.
+	Pending bool
+	// Before is the customer's record that the arguments name, as it was when
+	// its ownership was proven; nil when they name none.
+	Before *Record
+	// Records are the released records.
+	Records []Record
+}
+
+// Do takes an intent down the whole path. A refusal by the policy is a Result
+// and not an error. Its errors are *engine.Error: audit_unavailable when nothing
+// could be recorded and so nothing was done; not_found; a code of a release
+// rule; or a connector's code.
+func (g *Gate) Do(ctx context.Context, r Request) (Result, error) {
+	if r.Intent.Args == nil {
+		r.Intent.Args = map[string]any{}
+	}
+	c := g.decide(ctx, r, false)
+	if err := g.log.Decision(ctx, &c.record); err != nil {
+		return Result{}, err
+	}
+	res := Result{Decision: c.record.Decision, Action: c.binding.Action}
+	if !c.allowed() {
+		return res, nil
+	}
+	started := g.clock()
+	before, err := g.resolve(ctx, c)
+	if err != nil {
+		return res, g.close(ctx, c, audit.Outcome{Code: engine.CodeOf(err)}, started, err)
+	}
+	res.Before = before
+	if !r.Confirmed && obliges(c.record.Obligations, engine.ObligationConfirm) {
+		res.Pending = true
+		return res, g.close(ctx, c, audit.Outcome{Code: engine.CodeConfirmationRequired}, started, nil)
+	}
+	p, ok := g.mint(c)
+	if !ok {
+		e := &engine.Error{Code: engine.CodeWall, Message: goReason(engine.CodeWall).Message}
+		return res, g.close(ctx, c, audit.Outcome{Code: e.Code}, started, e)
+	}
+	resp, err := g.act(ctx, c, p)
+	o := audit.Outcome{Status: resp.Status, Returned: len(resp.Records), IdempotencyKey: p.p.grant.IdempotencyKey}
+	if err == nil {
+		res.Records, err = g.release(ctx, c, resp.Records, &o)
+	}
+	o.Released, o.Code = len(res.Records), engine.CodeOf(err)
+	return res, g.close(ctx, c, o, started, err)
+}
+
+func obliges(os []engine.Obligation, kind string) bool {
+	for _, o := range os {
+		if o.Kind == kind {
+			return true
+		}
+	}
+	return false
+}
+
+// close records the outcome before anybody hears of it.
+func (g *Gate) close(ctx context.Context, c *considered, o audit.Outcome, started time.Time, err error) error {
+	now := g.clock()
+	o.Decision, o.Time = c.record.ID, now
+	o.Connector = c.binding.Action.Connector
+	o.Milliseconds = now.Sub(started).Milliseconds()
+	if unrecorded := g.log.Outcome(ctx, c.request.Site.ID, o); unrecorded != nil {
+		if o.IdempotencyKey != "" && c.binding.Action.Risk != engine.Read {
+			e := *errDoneUnrecorded
+			e.Err = unrecorded
+			return &e
+		}
+		e := *errUnrecorded
+		e.Err = unrecorded
+		return &e
+	}
+	return err
+}
+
+// resolve proves that every record the arguments name is the customer's, each
+// by a read action with a decision and a Permit of its own. It returns the
+// first of them.
+func (g *Gate) resolve(ctx context.Context, c *considered) (*Record, error) {
+	var first *Record
+	for _, res := range c.binding.Action.Resources {
+		value, given := c.request.Intent.Args[res.Argument]
+		if !given {
+			continue
+		}
+		by := c.request.Site.actions[res.Action].Action
+		read := c.request
+		read.parent = c.record.ID
+		read.Confirmed = false
+		read.IdempotencyKey = ""
+		read.Intent = engine.Intent{Action: by.Name, Args: map[string]any{}, Asserted: c.request.Intent.Asserted}
+		if name, ok := lookupArgument(by, res.Argument); ok {
+			read.Intent.Args[name] = value
+		}
+		found, err := g.Do(ctx, read)
+		if err != nil {
+			return nil, err
+		}
+		if !found.Decision.Allow {
+			r := found.Decision.Reasons[0]
+			return nil, &engine.Error{Code: r.Code, Message: r.Message}
+		}
+		rec := pick(found.Records, by, fmt.Sprint(value))
+		if rec == nil {
+			return nil, errNotFound
+		}
+		if first == nil {
+			first = rec
+		}
+	}
+	return first, nil
+}
+
+// lookupArgument is the argument of the proving action that takes the record's
+// name: the one of the same name, or its only required one. A listing has none.
+func lookupArgument(by *engine.Action, argument string) (string, bool) {
+	if by.Args.Has(argument) {
+		return argument, true
+	}
+	if req := by.Args.Required(); len(req) == 1 {
+		return req[0], true
+	}
+	return "", false
+}
+
+// pick finds the named record among those that were released.
+func pick(records []Record, by *engine.Action, id string) *Record {
+	for i := range records {
+		rec := &records[i]
+		switch {
+		case rec.ID != "":
+			if rec.ID == id {
+				return rec
+			}
+		case by.List:
+			if v, ok := rec.Fields["id"]; ok && fmt.Sprint(v) == id {
+				return rec
+			}
+		default:
+			return rec // looked up by name, and the connector vouches for it
+		}
+	}
+	return nil
+}
+
+// act calls the connector. A write is carried through even when the client has
+// gone, so that its outcome is known.
+func (g *Gate) act(ctx context.Context, c *considered, p Permit) (resp Response, err error) {
+	a := c.binding.Action
+	if a.Risk != engine.Read {
+		ctx = context.WithoutCancel(ctx)
+	}
+	defer func() {
+		if cause := recover(); cause != nil {
+			code := engine.CodeConnectorFailed
+			if a.Risk != engine.Read {
+				code = engine.CodeOutcomeUnknown
+			}
+			resp, err = Response{}, engine.Errorf(code, "Something went wrong on the way. Please check before you try again.",
+				fmt.Errorf("panic in connector %s", a.Connector))
+		}
+	}()
+	return c.binding.Connector.Call(ctx, Claim{Site: c.request.Site.ID, Action: a.Name, Args: c.request.Intent.Args}, p)
+}
+
+// release lets out the records that are the customer's, less what the release
+// policy withholds or redacts. Owners are compared here, before the policy sees
+// anything, so that no policy can release a foreign record.
+func (g *Gate) release(ctx context.Context, c *considered, records []Record, o *audit.Outcome) ([]Record, error) {
+	a, v := c.binding.Action, c.request.Identity.Visitor
+	own := make([]Record, 0, len(records))
+	for _, rec := range records {
+		if a.Personal && !owned(rec.Owner, v, c.request.Site.FoldEmailLocal) {
+			o.Withheld = append(o.Withheld, engine.CodeNotOwner)
+			continue
+		}
+		own = append(own, rec)
+	}
+	single := !a.List
+	if len(own) == 0 {
+		if single && a.Risk == engine.Read {
+			return nil, errNotFound
+		}
+		return nil, nil
+	}
+	asked := make([]policy.Record, len(own))
+	for i, rec := range own {
+		asked[i] = policy.Record{ID: rec.ID, Fields: rec.Fields}
+	}
+	evaluation, cancel := context.WithTimeout(context.WithoutCancel(ctx), g.timeout)
+	defer cancel()
+	said, err := c.set.Release(evaluation, &c.input, asked)
+	if err != nil {
+		for range own {
+			o.Withheld = append(o.Withheld, engine.CodePolicyError)
+		}
+		r := goReason(engine.CodePolicyError)
+		return nil, engine.Errorf(r.Code, r.Message, err)
+	}
+	out := own[:0]
+	var why engine.Reason
+	for i, rec := range own {
+		if r, withheld := said.Withheld[i]; withheld {
+			o.Withheld = append(o.Withheld, r.Code)
+			why = r
+			continue
+		}
+		if hidden := said.Redacted[i]; len(hidden) > 0 {
+			fields := maps.Clone(rec.Fields)
+			for _, f := range hidden {
+				delete(fields, f)
+				o.Redacted = append(o.Redacted, f)
+			}
+			rec.Fields = fields
+		}
+		out = append(out, rec)
+	}
+	if len(out) == 0 && single {
+		return nil, &engine.Error{Code: why.Code, Message: why.Message}
+	}
+	return out, nil
+}
+
+// owned reports whether a record is the visitor's. Whatever the record says
+// about its owner must be true of the visitor, and it must say something.
+func owned(o Owner, v identity.Visitor, foldLocal bool) bool {
+	if o.Email == "" && o.Subject == "" {
+		return false
+	}
+	if o.Subject != "" && o.Subject != v.Subject() {
+		return false
+	}
+	if o.Email != "" {
+		c, err := identity.CanonicalEmail(o.Email, foldLocal)
+		return err == nil && c == v.Email()
+	}
+	return v.Subject() != ""
+}

@@ -1,0 +1,74 @@
+package gate
+
+import (
+	"slices"
+
+	"vouchsafe/engine"
+)
+
+// goReasons are the texts of the codes that are produced in Go.
+var goReasons = map[string]engine.Reason{
+	engine.CodeUnknownAction: {
+		Message: "This site's assistant has no such action.",
+		Audit:   "The intent named an action that is not in the site's catalog.",
+	},
+	engine.CodeInvalidArguments: {
+		Message: "Something in the request is missing or not understood. Please check it and try again.",
+		Audit:   "The arguments did not meet the action's schema; no connector saw them.",
+	},
+	engine.CodeUnsupportedObligation: {
+		Message: "The assistant cannot do this at the moment. Please contact the site.",
+		Audit:   "The policy allowed this under an obligation that this version cannot enforce.",
+	},
+	engine.CodePolicyError: {
+		Message: "The assistant cannot check whether this is allowed, so it did nothing. Please try again later.",
+		Audit:   "The policy was undefined, failed, timed out or answered in another shape.",
+	},
+	engine.CodeWall: {
+		Message: "The assistant cannot do this. Please contact the site.",
+		Audit:   "The policy allowed what no policy may allow: the second lock refused it. Review the policy.",
+	},
+}
+
+func goReason(code string) engine.Reason {
+	r := goReasons[code]
+	r.Code = code
+	return r
+}
+
+// first orders reasons so that the one to show a visitor comes first: what the
+// site does not offer at all, before asking anybody to sign in for it; then who
+// they are; then whom it is about.
+var first = []string{
+	engine.CodeTierInsufficient,
+	engine.CodeIdentityAbsent,
+	engine.CodeIdentityInvalid,
+	engine.CodeIdentityExpired,
+	"identity_revoked",
+	"identity_too_long_lived",
+	"email_unverified",
+	engine.CodeTargetMismatch,
+}
+
+func orderReasons(rs []engine.Reason) {
+	if len(rs) < 2 {
+		return
+	}
+	rank := func(r engine.Reason) int {
+		if i := slices.Index(first, r.Code); i >= 0 {
+			return i
+		}
+		return len(first)
+	}
+	slices.SortStableFunc(rs, func(a, b engine.Reason) int { return rank(a) - rank(b) })
+}
+
+// Refusals of a permitted call, as the visitor hears them.
+var (
+	errNotFound = engine.Errorf(engine.CodeNotFound,
+		"I can't find that in your account. Please check the number and try again.", nil)
+	errUnrecorded = engine.Errorf(engine.CodeAuditUnavailable,
+		"This cannot be recorded at the moment, so nothing was shown. Please try again shortly.", nil)
+	errDoneUnrecorded = engine.Errorf(engine.CodeOutcomeUnknown,
+		"This was sent, but I can't confirm what became of it. Please check before you try again.", nil)
+)

@@ -1,0 +1,83 @@
+package gate
+
+import (
+	"slices"
+	"strings"
+
+	"vouchsafe/engine"
+	"vouchsafe/engine/identity"
+	"vouchsafe/engine/policy"
+)
+
+// pin is the identity the policy sees. For a verified token it is what the
+// signature proved; for an expired one what it still proves; else nothing but
+// the state.
+func pin(r identity.Result) policy.Identity {
+	out := policy.Identity{State: r.State.String()}
+	switch r.State {
+	case identity.Verified:
+		v := r.Visitor
+		out.Subject, out.Email, out.Name, out.TokenID = v.Subject(), v.Email(), v.Name(), v.TokenID()
+		out.EmailVerified = v.EmailVerified()
+		out.IssuedAt, out.ExpiresAt, out.Lifetime = v.IssuedAt(), v.ExpiresAt(), v.Lifetime()
+		out.Claims = v.Claims()
+	case identity.Expired:
+		out.Subject, out.TokenID = r.Expired.Subject, r.Expired.TokenID
+		out.IssuedAt, out.ExpiresAt = r.Expired.IssuedAt, r.Expired.ExpiresAt
+	}
+	return out
+}
+
+// Bounds of what is kept of assertions.
+const (
+	maxAsserted    = 8
+	maxAssertedLen = 254 // RFC 5321, section 4.5.3.1.3, less the brackets
+)
+
+// target is whom an action would run against: the first asserted e-mail that
+// differs from the pin, else the pin.
+func target(v identity.Visitor, asserted []string) string {
+	pinned := v.Email()
+	for _, typed := range asserted {
+		if pinned != "" && identity.SameTyped(typed, pinned) {
+			continue
+		}
+		if c, err := identity.CanonicalEmail(typed, false); err == nil {
+			typed = c
+		}
+		if typed = bounded(typed); typed != pinned {
+			return typed
+		}
+	}
+	return pinned
+}
+
+func bounded(s string) string {
+	return strings.ToValidUTF8(s[:min(len(s), maxAssertedLen)], "?")
+}
+
+// evidence adds what undeclared arguments claim about the person to what was
+// asserted.
+func evidence(schema *engine.ArgSchema, args map[string]any, a engine.Asserted) engine.Asserted {
+	out := engine.Asserted{Emails: slices.Clone(a.Emails), Names: slices.Clone(a.Names)}
+	for name, value := range args {
+		text, ok := value.(string)
+		if !ok || text == "" || schema.Has(name) {
+			continue
+		}
+		switch lower := strings.ToLower(name); {
+		case strings.Contains(text, "@") || strings.Contains(lower, "mail"):
+			if len(out.Emails) < maxAsserted {
+				out.Emails = append(out.Emails, bounded(text))
+			}
+		case strings.Contains(lower, "name") || strings.Contains(lower, "customer") ||
+			strings.Contains(lower, "subject") || strings.Contains(lower, "user"):
+			if len(out.Names) < maxAsserted {
+				out.Names = append(out.Names, bounded(text))
+			}
+		}
+	}
+	slices.Sort(out.Emails)
+	slices.Sort(out.Names)
+	return out
+}
