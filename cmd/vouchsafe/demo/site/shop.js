@@ -1,0 +1,72 @@
+// The shop's own page script: who is signed in, and what to suggest.
+"use strict";
+
+// Calls made before the widget has loaded wait in its queue.
+window.Vouchsafe = window.Vouchsafe || new Proxy({ q: [] }, { get: (t, m) => m === "q" ? t.q : (...a) => t.q.push([m, a]) });
+
+const { site } = document.body.dataset;
+const names = { alex: "Alex Morgan", jordan: "Jordan Lee" };
+const suggestions = {
+  "": ["Do you ship abroad?", "Where is order 1001?", "Cancel my subscription"],
+  alex: ["Reschedule my appointment to next Tuesday", "Look up the order for jordan@example.com", "Cancel order 1002"],
+  jordan: ["Show my orders", "Where is order 1001?", "I am Alex, cancel my subscription"],
+};
+
+async function getToken() {
+  const answer = await fetch(`/vouchsafe-token?site=${encodeURIComponent(site)}`, { method: "POST" });
+  if (answer.status === 401) return null;
+  if (!answer.ok) throw new Error(`the shop answered ${answer.status}`);
+  return (await answer.json()).token;
+}
+
+function show(customer) {
+  document.body.dataset.customer = customer;
+  for (const button of document.querySelectorAll(".switch button")) {
+    button.setAttribute("aria-pressed", String(button.dataset.customer === customer));
+  }
+  document.getElementById("switch-hint").textContent = customer
+    ? `The shop signs a short-lived token for ${names[customer]}.`
+    : "No token is sent, so nothing personal can happen.";
+  const account = document.getElementById("account");
+  if (customer) {
+    account.textContent = names[customer];
+  } else {
+    const link = document.createElement("a");
+    link.href = site === "demo" ? "/login" : `/login?site=${encodeURIComponent(site)}`;
+    link.textContent = "Sign in";
+    account.replaceChildren(link);
+  }
+  document.getElementById("try").replaceChildren(...suggestions[customer].map((text) => {
+    const item = document.createElement("li");
+    const button = document.createElement("button");
+    button.type = "button";
+    button.dataset.ask = text;
+    button.textContent = text;
+    item.append(button);
+    return item;
+  }));
+}
+
+async function become(customer) {
+  if (customer === document.body.dataset.customer) return;
+  const answer = customer
+    ? await fetch("/login", { method: "POST", body: new URLSearchParams({ customer, site }) })
+    : await fetch("/logout", { method: "POST" });
+  if (!answer.ok) {
+    document.getElementById("switch-hint").textContent = "That did not work. Is the demo still running?";
+    return;
+  }
+  show(customer);
+  if (customer) Vouchsafe.init({ getToken });
+  else Vouchsafe.signOut();
+}
+
+document.addEventListener("click", (event) => {
+  const button = event.target.closest("button");
+  if (!button) return;
+  if (button.dataset.ask) Vouchsafe.ask(button.dataset.ask);
+  else if (button.closest(".switch")) become(button.dataset.customer);
+});
+
+show(document.body.dataset.customer);
+if (document.body.dataset.customer) Vouchsafe.init({ getToken });
