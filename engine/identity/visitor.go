@@ -42,7 +42,8 @@ type visitor struct {
 	name          string
 	tokenID       string
 	issuedAt      time.Time
-	expiresAt     time.Time // exp plus the site's clock skew
+	lifetime      time.Duration // exp - iat
+	expiresAt     time.Time     // exp plus the site's clock skew
 	claims        json.RawMessage
 }
 
@@ -77,6 +78,9 @@ func (v Visitor) TokenID() string { return v.get().tokenID }
 // IssuedAt returns the token's iat.
 func (v Visitor) IssuedAt() time.Time { return v.get().issuedAt }
 
+// Lifetime returns the token's exp minus its iat, without clock skew.
+func (v Visitor) Lifetime() time.Duration { return v.get().lifetime }
+
 // ExpiresAt returns the token's exp plus the site's clock skew.
 func (v Visitor) ExpiresAt() time.Time { return v.get().expiresAt }
 
@@ -93,6 +97,9 @@ type Result struct {
 	// Cause is the exact cause for auditors and integrators, such as
 	// token_audience_mismatch. It is empty when State is Absent or Verified.
 	Cause string
+	// Detail names the header member or claim at fault and what is wrong with
+	// it, for the same readers. It holds no value of the token.
+	Detail string
 	// Visitor is the zero Visitor unless State is Verified.
 	Visitor Visitor
 	// Expired holds what the signature of an expired token still proves. It is
