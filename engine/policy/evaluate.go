@@ -1,0 +1,84 @@
+package policy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/open-policy-agent/opa/v1/ast"
+	"github.com/open-policy-agent/opa/v1/metrics"
+	"github.com/open-policy-agent/opa/v1/topdown"
+)
+
+// answer is the variable the query binds.
+var answer = ast.Var("answer")
+
+// The errors of an evaluation that came to nothing. Every one means deny.
+var (
+	ErrUndefined = errors.New("the policy's decision is undefined")
+	ErrMalformed = errors.New("the policy's decision is malformed")
+)
+
+// worker is what one evaluation needs and the next can use again.
+type worker struct {
+	cache  ruleCache
+	cancel contextCancel
+	input  ast.Term
+}
+
+// evaluate asks for the value of the compiled query's one variable. It goes to
+// topdown directly: the rego package spends a goroutine, a transaction and a
+// conversion to Go values on every evaluation.
+func (s *Set) evaluate(ctx context.Context, query ast.Body, input ast.Value) (ast.Value, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, fmt.Errorf("evaluating the policy: %w", err)
+	}
+	w := s.workers.Get().(*worker)
+	w.input.Value = input
+	q := topdown.NewQuery(query).
+		WithCompiler(s.compiler).
+		WithStore(s.store).
+		WithTransaction(s.txn).
+		WithInput(&w.input).
+		WithMetrics(metrics.NoOp()).
+		WithBaseCache(s.data).
+		WithVirtualCache(&w.cache).
+		WithStrictBuiltinErrors(true)
+	if ctx.Done() != nil {
+		w.cancel.ctx = ctx
+		q.WithCancel(&w.cancel)
+	}
+	var value ast.Value
+	results := 0
+	err := q.Iter(ctx, func(r topdown.QueryResult) error {
+		results++
+		if t := r[answer]; t != nil {
+			value = t.Value
+		}
+		return nil
+	})
+	w.reset()
+	s.workers.Put(w)
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("evaluating the policy: %w", err)
+	case results == 0:
+		return nil, ErrUndefined
+	case results > 1 || value == nil:
+		return nil, fmt.Errorf("%w: %d results", ErrMalformed, results)
+	}
+	return value, nil
+}
+
+func (w *worker) reset() {
+	w.cache.reset()
+	w.cancel.ctx = nil
+	w.input.Value = nil
+}
+
+// contextCancel lets an evaluation see its context's end without a goroutine
+// that waits for it.
+type contextCancel struct{ ctx context.Context }
+
+func (c *contextCancel) Cancel()         {}
+func (c *contextCancel) Cancelled() bool { return c.ctx != nil && c.ctx.Err() != nil }
