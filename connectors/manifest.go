@@ -1,0 +1,258 @@
+// Package connectors holds the action catalog: manifests that describe an
+// outside system's API, and the connector that performs their actions there
+// for whoever brings a Permit.
+package connectors
+
+import (
+	"errors"
+	"regexp"
+	"slices"
+	"strings"
+	texttemplate "text/template"
+	"time"
+
+	"go.yaml.in/yaml/v3"
+
+	"vouchsafe/engine"
+)
+
+// The connector kinds.
+const (
+	KindREST      = "rest"      // an HTTP API, reached through a connection
+	KindKnowledge = "knowledge" // the site's own documents; has no connection
+)
+
+// Manifest is a file of actions, read and found sound.
+type Manifest struct {
+	File       string // as given to ParseManifest
+	Connector  string // the connector's name, for the audit
+	Kind       string // KindREST or KindKnowledge
+	Connection string // the connection its calls go through; "" for KindKnowledge
+
+	actions map[string]*action
+}
+
+// action is an entry of the catalog with what its connector needs to perform it.
+type action struct {
+	def      *engine.Action
+	request  *request  // nil for KindKnowledge
+	response *response // never nil
+	timeout  time.Duration
+	line     int
+	resource map[string]int // argument -> line, for problems found later
+}
+
+// Bounds on an action's timeout.
+const (
+	defaultTimeout = 10 * time.Second
+	maxTimeout     = 60 * time.Second
+)
+
+var (
+	namePattern   = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$`)
+	actionPattern = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]*(\.[A-Za-z0-9][A-Za-z0-9_-]*)*$`)
+)
+
+// ParseManifest reads a manifest strictly. Its error holds every problem found,
+// each with file and line.
+func ParseManifest(file string, src []byte) (*Manifest, error) {
+	r := &reader{file: file}
+	m := &Manifest{File: file, actions: map[string]*action{}}
+	root := r.document(src)
+	if root == nil {
+		return nil, errors.Join(r.errs...)
+	}
+	var actions *yaml.Node
+	seen := r.keys(root, "manifest", map[string]func(*yaml.Node){
+		"connector": func(n *yaml.Node) { r.readConnector(n, m) },
+		"actions":   func(n *yaml.Node) { actions = n },
+	})
+	for _, key := range []string{"connector", "actions"} {
+		if !seen[key] {
+			r.failf(root, "manifest: %s is missing", key)
+		}
+	}
+	if actions != nil {
+		for _, p := range r.pairs(actions, "actions") {
+			if !actionPattern.MatchString(p.key) || len(p.key) > 64 {
+				r.failf(p.at, "actions: %q is not a name such as order.lookup", p.key)
+				continue
+			}
+			m.actions[p.key] = r.readAction(p, m)
+		}
+		if len(m.actions) == 0 && len(r.errs) == 0 {
+			r.failf(actions, "actions: there is none")
+		}
+	}
+	if len(r.errs) > 0 {
+		return nil, errors.Join(r.errs...)
+	}
+	return m, nil
+}
+
+func (r *reader) readConnector(n *yaml.Node, m *Manifest) {
+	seen := r.keys(n, "connector", map[string]func(*yaml.Node){
+		"name": func(n *yaml.Node) { m.Connector = r.name(n, "connector's name") },
+		"kind": func(n *yaml.Node) {
+			kinds := []string{KindREST, KindKnowledge}
+			if m.Kind = r.text(n, "connector's kind"); m.Kind != "" && !slices.Contains(kinds, m.Kind) {
+				r.failf(n, "connector: there is no kind %q%s", m.Kind, suggest(m.Kind, kinds))
+			}
+		},
+		"connection": func(n *yaml.Node) { m.Connection = r.name(n, "connector's connection") },
+	})
+	for _, key := range []string{"name", "kind"} {
+		if !seen[key] {
+			r.failf(n, "connector: %s is missing", key)
+		}
+	}
+	if m.Kind == KindREST && !seen["connection"] {
+		r.failf(n, "connector: connection is missing: it names what `vouchsafe connection add` was given")
+	}
+	if m.Kind == KindKnowledge && seen["connection"] {
+		r.failf(n, "connector: the knowledge base needs no connection")
+	}
+}
+
+func (r *reader) name(n *yaml.Node, what string) string {
+	name := r.scalar(n, what)
+	if name != "" && !namePattern.MatchString(name) {
+		r.failf(n, "%s: %q is not a name of letters, digits, - and _", what, name)
+	}
+	return name
+}
+
+// readAction reads one action and judges it as a whole.
+func (r *reader) readAction(at pair, m *Manifest) *action {
+	def := &engine.Action{Name: at.key, Connector: m.Connector}
+	a := &action{def: def, response: &response{notFound: []int{404}}, timeout: defaultTimeout,
+		line: at.at.Line, resource: map[string]int{}}
+	var request, args *yaml.Node
+	seen := r.keys(at.value, at.key, map[string]func(*yaml.Node){
+		"title":    func(n *yaml.Node) { def.Title = r.text(n, "title") },
+		"personal": func(n *yaml.Node) { def.Personal = r.boolean(n, "personal") },
+		"risk": func(n *yaml.Node) {
+			var err error
+			if def.Risk, err = engine.ParseRisk(r.text(n, "risk")); err != nil {
+				r.failf(n, "risk: %v", err)
+			}
+		},
+		"min_tier": func(n *yaml.Node) {
+			var err error
+			if def.MinTier, err = engine.ParseTier(r.text(n, "min_tier")); err != nil {
+				r.failf(n, "min_tier: %v", err)
+			}
+		},
+		"args":     func(n *yaml.Node) { args = n },
+		"resource": func(n *yaml.Node) { r.readResource(n, a) },
+		"request":  func(n *yaml.Node) { request = n },
+		"response": func(n *yaml.Node) { a.response = r.readResponse(n) },
+		"reply": func(n *yaml.Node) {
+			def.Reply = r.text(n, "reply")
+			if err := checkReply(def.Reply); err != nil {
+				r.failf(n, "reply: %v", err)
+			}
+		},
+		"examples": func(n *yaml.Node) {
+			for _, item := range r.list(n, "examples") {
+				def.Examples = append(def.Examples, r.text(item, "an example"))
+			}
+		},
+		"timeout": func(n *yaml.Node) { a.timeout = r.duration(n, "timeout") },
+	})
+	for _, key := range []string{"title", "personal", "risk"} {
+		if !seen[key] {
+			r.failAt(a.line, "%s: %s is missing", def.Name, key)
+		}
+	}
+	if !seen["min_tier"] {
+		if def.MinTier = engine.Free; def.Personal {
+			def.MinTier = engine.Pro
+		}
+	}
+	def.Args = r.readArgs(args, def.Name, a.line)
+	switch {
+	case m.Kind == KindKnowledge:
+		r.judgeKnowledge(a, seen)
+	case request == nil:
+		r.failAt(a.line, "%s: request is missing", def.Name)
+	default:
+		if a.request = r.readRequest(request, def.Personal || !seen["personal"], def.Args); def.Args != nil {
+			r.judge(a, seen)
+		}
+	}
+	for _, f := range a.response.fields {
+		def.Fields = append(def.Fields, f.name)
+	}
+	return a
+}
+
+// readArgs compiles the argument schema, nil when it cannot be.
+func (r *reader) readArgs(n *yaml.Node, name string, line int) *engine.ArgSchema {
+	var source map[string]any
+	if n != nil {
+		line = n.Line
+		before := len(r.errs)
+		source, _ = r.json(n, "args").(map[string]any)
+		if source == nil && len(r.errs) == before {
+			r.failf(n, "args must be a JSON Schema, not %s", kindOf(n))
+		}
+		if len(r.errs) > before {
+			return nil
+		}
+	}
+	schema, err := engine.CompileArgs(source)
+	if err != nil {
+		r.failAt(line, "%s: args: %s", name, strings.ReplaceAll(err.Error(), "\n", " "))
+		return nil
+	}
+	if schema.Has("pinned") {
+		r.failAt(line, "%s: args: pinned values are not arguments", name)
+	}
+	for _, required := range schema.Required() {
+		if !schema.Has(required) {
+			r.failAt(line, "%s: args: %q is required but not declared%s", name, required, suggest(required, schema.Names()))
+		}
+	}
+	return schema
+}
+
+func (r *reader) readResource(n *yaml.Node, a *action) {
+	for _, p := range r.pairs(n, "resource") {
+		a.resource[p.key] = p.at.Line
+		a.def.Resources = append(a.def.Resources, engine.Resource{
+			Argument: p.key,
+			Action:   r.text(p.value, "resource "+p.key),
+		})
+	}
+}
+
+func (r *reader) duration(n *yaml.Node, what string) time.Duration {
+	d, err := time.ParseDuration(r.scalar(n, what))
+	if err != nil || d < 100*time.Millisecond || d > maxTimeout {
+		r.failf(n, "%s must be a time such as 10s, from 100ms to %v", what, maxTimeout)
+		return defaultTimeout
+	}
+	return d
+}
+
+// checkReply parses a reply's template against the functions it may use. What
+// they do is the conversation's business.
+func checkReply(source string) error {
+	nothing := func(...any) string { return "" }
+	_, err := texttemplate.New("reply").Funcs(texttemplate.FuncMap{
+		"when": nothing, "date": nothing, "money": nothing,
+	}).Parse(source)
+	return err
+}
+
+// Actions returns the manifest's actions, sorted by name. They must not be
+// changed.
+func (m *Manifest) Actions() []*engine.Action {
+	out := make([]*engine.Action, 0, len(m.actions))
+	for _, a := range m.actions {
+		out = append(out, a.def)
+	}
+	slices.SortFunc(out, func(a, b *engine.Action) int { return strings.Compare(a.Name, b.Name) })
+	return out
+}

@@ -1,0 +1,59 @@
+package provider
+
+import (
+	"fmt"
+	"time"
+)
+
+// Call is one request to an outside system, named by its connection: the
+// caller knows neither the system's address nor its credential.
+type Call struct {
+	Site           string
+	Connection     string
+	Method         string
+	Path           string // percent-encoded, starts with "/", relative to the connection's base URL
+	Query          string // percent-encoded, without "?"
+	Body           []byte
+	ContentType    string // of Body
+	IdempotencyKey string // "" sends none
+	MaxReply       int64  // bytes of the reply's body; 0 means what the provider allows
+}
+
+// Reply is the outside system's answer, whatever its status.
+type Reply struct {
+	Status      int
+	ContentType string
+	RetryAfter  time.Duration // 0 when the system did not say
+	Body        []byte
+}
+
+// Error is a call that has no Reply. It holds no address, credential or body.
+// The zero Error is the careful one: something may have been sent.
+type Error struct {
+	Code    string // one of the codes below
+	NotSent bool   // the outside system has certainly not received the request
+	Timeout bool   // time ran out
+}
+
+// The codes of an Error.
+const (
+	CodeProviderDown      = "provider_unreachable"
+	CodeProviderBroke     = "provider_failed" // the provider broke off, or gave no sensible answer
+	CodeUnauthorized      = "unauthorized"
+	CodeInvalidHeaders    = "invalid_headers"
+	CodeInvalidRequest    = "invalid_request"
+	CodeUnknownConnection = "unknown_connection"
+	CodeUpstreamRefused   = "upstream_unreachable" // no connection could be made
+	CodeUpstreamBlocked   = "upstream_blocked"     // its name leads to an address that is not allowed
+	CodeUpstreamTimeout   = "upstream_timeout"
+	CodeUpstreamBroke     = "upstream_broken" // the connection ended before the reply did
+	CodeReplyTooLarge     = "reply_too_large"
+)
+
+func (e *Error) Error() string {
+	sent := "the request may have been sent"
+	if e.NotSent {
+		sent = "nothing was sent"
+	}
+	return fmt.Sprintf("connection provider: %s (%s)", e.Code, sent)
+}

@@ -1,0 +1,418 @@
+package connectors
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/url"
+	"regexp"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/yosida95/uritemplate/v3"
+	"go.yaml.in/yaml/v3"
+
+	"vouchsafe/engine"
+	"vouchsafe/engine/gate"
+)
+
+// request is how an action is asked of the outside system.
+type request struct {
+	method string
+	path   *template
+	query  []parameter
+	body   *expression // nil for none
+
+	// Which arguments the parts refer to, in the order they are named.
+	pathArgs, queryArgs, bodyArgs []string
+	usesPinned                    bool
+	line                          int
+}
+
+// parameter is one entry of the query.
+type parameter struct {
+	name  string
+	value *template
+}
+
+// template is an RFC 6570 template whose values stay one percent-encoded piece
+// each.
+type template struct {
+	uri    *uritemplate.Template
+	vars   []string
+	inPath bool // where a value with slashes and dots could climb
+}
+
+// pinnedNames are the values of the verified customer that a request may use.
+var pinnedNames = []string{"email", "name", "subject"}
+
+var templateExpression = regexp.MustCompile(`\{([^{}]*)\}`)
+
+// parseTemplate compiles a template. It refuses the operators that let a value
+// bring reserved characters of its own.
+func parseTemplate(source string) (*template, error) {
+	for _, m := range templateExpression.FindAllStringSubmatch(source, -1) {
+		switch {
+		case strings.HasPrefix(m[1], "+") || strings.HasPrefix(m[1], "#"):
+			return nil, fmt.Errorf("{%s} would let a value bring slashes and question marks of its own; write {%s}", m[1], m[1][1:])
+		case strings.Contains(m[1], ":"):
+			return nil, fmt.Errorf("{%s} would cut a value short, and so name another record", m[1])
+		}
+	}
+	uri, err := uritemplate.New(source)
+	if err != nil {
+		return nil, errors.New(strings.TrimPrefix(err.Error(), "uritemplate:"))
+	}
+	return &template{uri: uri, vars: uri.Varnames()}, nil
+}
+
+// readRequest reads an action's request.
+func (r *reader) readRequest(n *yaml.Node, personal bool, args *engine.ArgSchema) *request {
+	q := &request{line: n.Line}
+	seen := r.keys(n, "request", map[string]func(*yaml.Node){
+		"method": func(n *yaml.Node) {
+			q.method = r.text(n, "method")
+			switch q.method {
+			case "GET", "POST", "PUT", "PATCH", "DELETE", "":
+			default:
+				r.failf(n, "method: %q is not GET, POST, PUT, PATCH or DELETE", q.method)
+			}
+		},
+		"path": func(n *yaml.Node) {
+			source := r.text(n, "path")
+			if err := checkPathTemplate(source); err != nil {
+				r.failf(n, "path: %v", err)
+				return
+			}
+			if q.path = r.template(n, "path", source); q.path != nil {
+				q.path.inPath = true
+				q.pathArgs = r.variables(n, "path", q.path.vars, q, personal, args)
+			}
+		},
+		"query": func(n *yaml.Node) {
+			for _, p := range r.pairs(n, "query") {
+				what := "query " + strconv.Quote(p.key)
+				if t := r.template(p.value, what, r.scalar(p.value, what)); t != nil {
+					q.query = append(q.query, parameter{p.key, t})
+					q.queryArgs = append(q.queryArgs, r.variables(p.value, what, t.vars, q, personal, args)...)
+				}
+			}
+		},
+		"body": func(n *yaml.Node) {
+			source := r.text(n, "body")
+			var err error
+			if q.body, err = compileJQ(source); err != nil {
+				r.failf(n, "body: %v", err)
+				return
+			}
+			q.bodyArgs = r.bodyReferences(n, source, q, personal, args)
+		},
+	})
+	for _, key := range []string{"method", "path"} {
+		if !seen[key] {
+			r.failf(n, "request: %s is missing", key)
+		}
+	}
+	if q.method == "GET" && q.body != nil {
+		r.failf(n, "request: a GET has no body")
+	}
+	return q
+}
+
+// checkPathTemplate refuses a path that could lead anywhere but below the
+// connection's base URL.
+func checkPathTemplate(source string) error {
+	literal := templateExpression.ReplaceAllString(source, "x")
+	switch {
+	case !strings.HasPrefix(source, "/"):
+		return errors.New(`must start with "/": the connection has the rest of the URL`)
+	case strings.HasPrefix(source, "//"):
+		return errors.New(`must not start with "//": that would name another host`)
+	case strings.ContainsAny(source, "#\\"):
+		return errors.New(`must not hold "#" or "\"`)
+	}
+	literal, _, _ = strings.Cut(literal, "?")
+	if err := checkSegments(strings.TrimSuffix(literal, "/")); err != nil && literal != "/" {
+		return err
+	}
+	return nil
+}
+
+// checkSegments refuses an encoded path with a segment that is empty or climbs.
+func checkSegments(path string) error {
+	for _, segment := range strings.Split(path, "/")[1:] {
+		plain, err := url.PathUnescape(segment)
+		if err != nil || !utf8.ValidString(plain) {
+			return errors.New("a segment is not percent-encoded text")
+		}
+		switch plain {
+		case "":
+			return errors.New("a segment must not be empty")
+		case ".", "..":
+			return errors.New(`a segment must not be "." or ".."`)
+		}
+	}
+	return nil
+}
+
+func (r *reader) template(n *yaml.Node, what, source string) *template {
+	t, err := parseTemplate(source)
+	if err != nil {
+		r.failf(n, "%s: %v", what, err)
+		return nil
+	}
+	return t
+}
+
+// variables checks what a template refers to, and returns the arguments.
+func (r *reader) variables(n *yaml.Node, what string, vars []string, q *request, personal bool, args *engine.ArgSchema) []string {
+	var used []string
+	for _, v := range vars {
+		if name, ok := strings.CutPrefix(v, "pinned."); ok {
+			r.pinned(n, what, name, q, personal)
+			continue
+		}
+		if args == nil { // its own problem is known already
+			continue
+		}
+		if !args.Has(v) {
+			names := args.Names()
+			for _, p := range pinnedNames {
+				names = append(names, "pinned."+p)
+			}
+			r.failf(n, "%s: {%s} is not an argument%s", what, v, suggest(v, names))
+			continue
+		}
+		used = append(used, v)
+	}
+	return used
+}
+
+func (r *reader) pinned(n *yaml.Node, what, name string, q *request, personal bool) {
+	q.usesPinned = true
+	known := false
+	for _, p := range pinnedNames {
+		known = known || p == name
+	}
+	switch {
+	case !personal:
+		r.failf(n, "%s: a public action has no customer, so it cannot use pinned.%s", what, name)
+	case !known:
+		r.failf(n, "%s: there is no pinned.%s%s", what, name, suggest(name, append([]string(nil), pinnedNames...)))
+	}
+}
+
+var (
+	argsReference   = regexp.MustCompile(`\.args\b(?:\.([A-Za-z_][A-Za-z0-9_]*)|\["([^"]*)"\])?`)
+	pinnedReference = regexp.MustCompile(`\.pinned\b(?:\.([A-Za-z_][A-Za-z0-9_]*)|\["([^"]*)"\])?`)
+)
+
+// bodyReferences finds the arguments a body names. ".args" alone is all of them.
+func (r *reader) bodyReferences(n *yaml.Node, source string, q *request, personal bool, args *engine.ArgSchema) []string {
+	for _, m := range pinnedReference.FindAllStringSubmatch(source, -1) {
+		name := m[1] + m[2]
+		if name == "" {
+			q.usesPinned = true
+			if !personal {
+				r.failf(n, "body: a public action has no customer, so it cannot use pinned")
+			}
+			continue
+		}
+		r.pinned(n, "body", name, q, personal)
+	}
+	if args == nil {
+		return nil
+	}
+	var used []string
+	for _, m := range argsReference.FindAllStringSubmatch(source, -1) {
+		name := m[1] + m[2]
+		switch {
+		case name == "":
+			used = append(used, args.Names()...)
+		case !args.Has(name):
+			r.failf(n, "body: .args.%s is not an argument%s", name, suggest(name, args.Names()))
+		default:
+			used = append(used, name)
+		}
+	}
+	return used
+}
+
+// errArgument is an argument that cannot stand where the manifest puts it.
+var errArgument = errors.New("an argument cannot be part of this request")
+
+// errPinned is a pinned value that the visitor's token did not bring.
+var errPinned = errors.New("the token does not have the pinned value this request needs")
+
+// built is a request ready to be sent.
+type built struct {
+	path, query string // percent-encoded
+	body        []byte // nil for none
+}
+
+// build fills in the request. Whoever is pinned comes from the grant alone.
+func (q *request) build(ctx context.Context, args map[string]any, pinned gate.Pinned, personal bool) (built, error) {
+	values := map[string]any{}
+	if personal {
+		values = map[string]any{"email": pinned.Email, "name": pinned.Name, "subject": pinned.Subject}
+	}
+	var b built
+	full, _, err := q.path.expand(args, values)
+	if err != nil {
+		return b, err
+	}
+	path, inPath, _ := strings.Cut(full, "?")
+	// A trailing slash is the manifest's own, never that of an empty value.
+	checked := path
+	if strings.HasSuffix(q.path.uri.Raw(), "/") && path != "/" {
+		checked = strings.TrimSuffix(path, "/")
+	}
+	if path != "/" || len(q.pathArgs) > 0 {
+		if err := checkSegments(checked); err != nil {
+			return b, errArgument
+		}
+	}
+	query := inPath
+	for _, p := range q.query {
+		encoded, filled, err := p.value.expand(args, values)
+		if err != nil {
+			return b, err
+		}
+		if !filled && len(p.value.vars) > 0 {
+			continue // its arguments are optional and were not given
+		}
+		plain, err := url.PathUnescape(encoded)
+		if err != nil {
+			return b, errArgument
+		}
+		if query != "" {
+			query += "&"
+		}
+		query += queryEscape(p.name) + "=" + queryEscape(plain)
+	}
+	b.path, b.query = path, query
+	if q.body == nil {
+		return b, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, jqTimeout)
+	defer cancel()
+	object, err := jqObject(args)
+	if err != nil {
+		return b, err
+	}
+	in := map[string]any{"args": object}
+	if personal {
+		in["pinned"] = values
+	}
+	out, err := q.body.all(ctx, in)
+	if err != nil || len(out) != 1 {
+		return b, errors.New("the manifest's body gave no single value")
+	}
+	if b.body, err = json.Marshal(out[0]); err != nil {
+		return b, errors.New("the manifest's body is not JSON")
+	}
+	return b, nil
+}
+
+// jqObject is args as jq knows objects: nothing but what JSON can hold.
+func jqObject(args map[string]any) (any, error) {
+	if len(args) == 0 {
+		return map[string]any{}, nil
+	}
+	b, err := json.Marshal(args)
+	if err != nil {
+		return nil, errArgument
+	}
+	return decodeJSON(b)
+}
+
+func queryEscape(s string) string {
+	return strings.ReplaceAll(url.QueryEscape(s), "+", "%20")
+}
+
+// expand fills in a template, and tells whether any of its variables had a value.
+func (t *template) expand(args, pinned map[string]any) (expanded string, filled bool, err error) {
+	values := uritemplate.Values{}
+	for _, name := range t.vars {
+		if key, ok := strings.CutPrefix(name, "pinned."); ok {
+			v, _ := pinned[key].(string)
+			if v == "" || t.inPath && climbs(v) {
+				return "", false, errPinned
+			}
+			values.Set(name, uritemplate.String(v))
+			filled = true
+			continue
+		}
+		arg, given := args[name]
+		if !given || arg == nil {
+			continue
+		}
+		v, ok := t.value(arg)
+		if !ok {
+			return "", false, errArgument
+		}
+		values.Set(name, v)
+		filled = true
+	}
+	if expanded, err = t.uri.Expand(values); err != nil {
+		return "", false, errArgument
+	}
+	return expanded, filled, nil
+}
+
+// value is a scalar or, in a query, a list of scalars, as a template takes it.
+func (t *template) value(arg any) (uritemplate.Value, bool) {
+	if list, ok := arg.([]any); ok && !t.inPath {
+		texts := make([]string, 0, len(list))
+		for _, item := range list {
+			s, ok := scalarText(item)
+			if !ok || !utf8.ValidString(s) {
+				return uritemplate.Value{}, false
+			}
+			texts = append(texts, s)
+		}
+		return uritemplate.List(texts...), len(texts) > 0
+	}
+	s, ok := scalarText(arg)
+	if !ok || !utf8.ValidString(s) || t.inPath && climbs(s) {
+		return uritemplate.Value{}, false
+	}
+	return uritemplate.String(s), true
+}
+
+// climbs reports a value that a careless server, decoding before it splits,
+// would take for a way up or for the end of the text.
+func climbs(s string) bool {
+	for _, c := range s {
+		if c < 0x20 || c == 0x7f {
+			return true
+		}
+	}
+	for _, part := range strings.FieldsFunc(s, func(c rune) bool { return c == '/' || c == '\\' }) {
+		if part == "." || part == ".." {
+			return true
+		}
+	}
+	return false
+}
+
+// scalarText is a JSON scalar as text.
+func scalarText(v any) (string, bool) {
+	switch v := v.(type) {
+	case string:
+		return v, true
+	case json.Number:
+		return v.String(), true
+	case bool:
+		return strconv.FormatBool(v), true
+	case int:
+		return strconv.Itoa(v), true
+	case int64:
+		return strconv.FormatInt(v, 10), true
+	case float64:
+		return strconv.FormatFloat(v, 'f', -1, 64), true
+	}
+	return "", false
+}
