@@ -48,7 +48,7 @@ func (g *Gate) Do(ctx context.Context, r Request) (Result, error) {
 		return res, g.close(ctx, c, audit.Outcome{Code: engine.CodeOf(err)}, started, err)
 	}
 	res.Before = before
-	if !r.Confirmed && obliges(c.record.Obligations, engine.ObligationConfirm) {
+	if !r.Confirmed && (r.MustConfirm || obliges(c.record.Obligations, engine.ObligationConfirm)) {
 		res.Pending = true
 		return res, g.close(ctx, c, audit.Outcome{Code: engine.CodeConfirmationRequired}, started, nil)
 	}
@@ -107,8 +107,7 @@ func (g *Gate) resolve(ctx context.Context, c *considered) (*Record, error) {
 		by := c.request.Site.actions[res.Action].Action
 		read := c.request
 		read.parent = c.record.ID
-		read.Confirmed = false
-		read.IdempotencyKey = ""
+		read.Confirmed, read.MustConfirm, read.IdempotencyKey = false, false, ""
 		read.Intent = engine.Intent{Action: by.Name, Args: map[string]any{}, Asserted: c.request.Intent.Asserted}
 		if name, ok := lookupArgument(by, res.Argument); ok {
 			read.Intent.Args[name] = value
@@ -256,4 +255,20 @@ func owned(o Owner, v identity.Visitor, foldLocal bool) bool {
 		return err == nil && c == v.Email()
 	}
 	return v.Subject() != ""
+}
+
+// Data is the released records as API callers see them: the one record's
+// fields, or a list under "records"; empty when the action brings nothing back.
+func (r Result) Data() map[string]any {
+	if r.Action != nil && r.Action.List {
+		list := make([]map[string]any, len(r.Records))
+		for i, rec := range r.Records {
+			list[i] = rec.Fields
+		}
+		return map[string]any{"records": list}
+	}
+	if len(r.Records) == 0 {
+		return map[string]any{}
+	}
+	return r.Records[0].Fields
 }

@@ -64,6 +64,9 @@ type Request struct {
 	// Confirmed says that the visitor has confirmed this very request. Only
 	// whoever holds the pending actions may set it.
 	Confirmed bool
+	// MustConfirm asks for a confirmation even where the policy does not: the
+	// request was made before anybody had signed in.
+	MustConfirm bool
 	// IdempotencyKey is sent with a write; the decision's id when "".
 	IdempotencyKey string
 

@@ -1,0 +1,206 @@
+// Package confirm holds what waits for a customer's yes; each yes works once.
+package confirm
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"go.etcd.io/bbolt"
+
+	"vouchsafe/engine"
+	"vouchsafe/engine/gate"
+	"vouchsafe/engine/phrase"
+	"vouchsafe/engine/store"
+)
+
+// Pending is one action waiting for its customer's confirmation.
+type Pending struct {
+	ID      string
+	Action  string
+	Args    map[string]any
+	Summary string
+	Expires time.Time
+}
+
+// stored is a Pending on disk with everything it is bound to.
+type stored struct {
+	Version      int            `json:"v"`
+	Spent        bool           `json:"spent,omitempty"`
+	Site         string         `json:"site"`
+	Subject      string         `json:"subject"`
+	Email        string         `json:"email"`
+	Conversation string         `json:"conversation,omitempty"`
+	Action       string         `json:"action"`
+	Args         map[string]any `json:"args,omitempty"`
+	ArgsHash     []byte         `json:"args_hash"`
+	Policy       string         `json:"policy"`
+	Summary      string         `json:"summary"`
+}
+
+// DefaultLife is how long a confirmation waits.
+const DefaultLife = 5 * time.Minute
+
+var errSpent = engine.Errorf(engine.CodeConfirmationSpent,
+	"That confirmation has been used or is no longer valid. Please ask again.", nil)
+
+// Doer takes a request down the gate's path.
+type Doer interface {
+	Do(ctx context.Context, r gate.Request) (gate.Result, error)
+}
+
+// Store holds pending actions.
+type Store struct {
+	db       *store.DB
+	gate     Doer
+	revision func() string // of the active policy
+	clock    func() time.Time
+	shelf    store.Shelf
+}
+
+// New makes a Store over the state file.
+func New(db *store.DB, g Doer, revision func() string, clock func() time.Time) *Store {
+	return &Store{db: db, gate: g, revision: revision, clock: clock, shelf: store.NewShelf("pending")}
+}
+
+// Result is the gate's result, with the confirmation it asks for, if any.
+type Result struct {
+	gate.Result
+	Issued *Pending // set when Result.Pending
+}
+
+// Do takes r through the gate. With the id of a pending action in confirm, that
+// action must be r's own, and is used up before anything else happens; the
+// policy is asked again. It fails with confirmation_spent when the id is
+// unknown, used, lapsed, or bound to anything else than r.
+func (s *Store) Do(ctx context.Context, r gate.Request, confirm string) (Result, error) {
+	if confirm != "" {
+		same, err := s.take(ctx, r, confirm)
+		if err != nil {
+			return Result{}, err
+		}
+		// Under another policy than the one that asked for it, a yes means
+		// nothing any more: the request starts over.
+		r.Confirmed = same
+		r.IdempotencyKey = confirm
+	}
+	res, err := s.gate.Do(ctx, r)
+	if err != nil || !res.Pending {
+		return Result{Result: res}, err
+	}
+	p, err := s.issue(ctx, r, res)
+	return Result{Result: res, Issued: p}, err
+}
+
+// take uses a pending action up. It reports whether the policy is still the one
+// that obliged it.
+func (s *Store) take(ctx context.Context, r gate.Request, id string) (samePolicy bool, err error) {
+	now := s.clock()
+	ok := false
+	err = s.db.Commit(ctx, func(tx *bbolt.Tx) error {
+		ok = false
+		p, expires, err := s.read(tx, id, now)
+		if err != nil || p == nil || !p.binds(r) {
+			return err
+		}
+		ok, samePolicy = true, p.Policy == s.revision()
+		p.Spent = true
+		return s.write(tx, id, p, expires, now)
+	})
+	if err == nil && !ok {
+		err = errSpent
+	}
+	return samePolicy, err
+}
+
+// binds reports whether r is the very request that p waits for.
+func (p *stored) binds(r gate.Request) bool {
+	v := r.Identity.Visitor
+	hash := engine.ArgsHash(r.Intent.Args)
+	return !p.Spent && v.Email() != "" &&
+		p.Site == r.Site.ID && p.Subject == v.Subject() && p.Email == v.Email() &&
+		p.Conversation == r.Conversation.ID && p.Action == r.Intent.Action && bytes.Equal(p.ArgsHash, hash[:])
+}
+
+func (s *Store) issue(ctx context.Context, r gate.Request, res gate.Result) (*Pending, error) {
+	now := s.clock()
+	v := r.Identity.Visitor
+	hash := engine.ArgsHash(r.Intent.Args)
+	p := &stored{Version: 1, Site: r.Site.ID, Subject: v.Subject(), Email: v.Email(), Conversation: r.Conversation.ID,
+		Action: r.Intent.Action, Args: r.Intent.Args, ArgsHash: hash[:], Policy: res.Decision.Policy,
+		Summary: phrase.Summary(phrase.Said{Site: r.Site.Site, Action: res.Action, Args: r.Intent.Args, Before: res.Before})}
+	id, expires := engine.NewSecretID("pa"), now.Add(DefaultLife)
+	err := s.db.Commit(ctx, func(tx *bbolt.Tx) error { return s.write(tx, id, p, expires, now) })
+	if err != nil {
+		return nil, err
+	}
+	return &Pending{ID: id, Action: p.Action, Args: p.Args, Summary: p.Summary, Expires: expires}, nil
+}
+
+// Find returns the pending action of that id if it still waits for this
+// customer in this conversation.
+func (s *Store) Find(id, site, subject, conversation string) (Pending, error) {
+	var out Pending
+	now := s.clock()
+	err := s.db.View(func(tx *bbolt.Tx) error {
+		p, expires, err := s.read(tx, id, now)
+		if err != nil {
+			return err
+		}
+		if p == nil || p.Spent || subject == "" || p.Site != site || p.Subject != subject || p.Conversation != conversation {
+			return errSpent
+		}
+		out = Pending{ID: id, Action: p.Action, Args: p.Args, Summary: p.Summary, Expires: expires}
+		return nil
+	})
+	return out, err
+}
+
+// Cancel uses a pending action up without doing it.
+func (s *Store) Cancel(ctx context.Context, id, site, subject, conversation string) error {
+	if _, err := s.Find(id, site, subject, conversation); err != nil {
+		return err
+	}
+	now := s.clock()
+	return s.db.Commit(ctx, func(tx *bbolt.Tx) error {
+		p, expires, err := s.read(tx, id, now)
+		if err != nil {
+			return err
+		}
+		if p == nil || p.Spent {
+			return errSpent
+		}
+		p.Spent = true
+		return s.write(tx, id, p, expires, now)
+	})
+}
+
+func (s *Store) read(tx *bbolt.Tx, id string, now time.Time) (*stored, time.Time, error) {
+	b, expires := s.shelf.Get(tx, id, now)
+	if b == nil {
+		return nil, expires, nil
+	}
+	var p stored
+	d := json.NewDecoder(bytes.NewReader(b))
+	d.UseNumber()
+	if err := d.Decode(&p); err != nil {
+		return nil, expires, fmt.Errorf("reading a pending action: %w", err)
+	}
+	if p.Version != 1 {
+		return nil, expires, fmt.Errorf("reading a pending action: version %d is not known", p.Version)
+	}
+	return &p, expires, nil
+}
+
+func (s *Store) write(tx *bbolt.Tx, id string, p *stored, expires, now time.Time) error {
+	if p.Spent {
+		p.Args, p.Summary = nil, "" // nothing of the customer's is kept longer than needed
+	}
+	b, err := json.Marshal(p)
+	if err != nil {
+		return fmt.Errorf("encoding a pending action: %w", err)
+	}
+	return s.shelf.Put(tx, id, b, expires, now)
+}

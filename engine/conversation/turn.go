@@ -1,0 +1,272 @@
+package conversation
+
+import (
+	"context"
+	"errors"
+
+	"vouchsafe/engine"
+	"vouchsafe/engine/confirm"
+	"vouchsafe/engine/conversation/plan"
+	"vouchsafe/engine/gate"
+	"vouchsafe/engine/identity"
+	"vouchsafe/engine/phrase"
+	"vouchsafe/engine/policy"
+)
+
+// turn is one turn in the making.
+type turn struct {
+	s      *Service
+	in     Turn
+	state  *state
+	answer Answer
+	emit   func(Reply)
+}
+
+func (t *turn) say(r Reply) {
+	t.answer.Replies = append(t.answer.Replies, r)
+	if t.emit != nil {
+		t.emit(r)
+	}
+}
+
+// request is an intent with the facts of this turn.
+func (t *turn) request(i engine.Intent) gate.Request {
+	return gate.Request{
+		Site:         t.in.Site,
+		Identity:     t.in.Identity,
+		Intent:       i,
+		Channel:      engine.ChannelChat,
+		Conversation: policy.Conversation{ID: t.answer.Conversation, Subject: t.state.Subject},
+	}
+}
+
+// subject is whose the turn is, as far as a signature says, expired or not.
+func (t *turn) subject() string {
+	if t.in.Identity.State == identity.Expired {
+		return t.in.Identity.Expired.Subject
+	}
+	return t.in.Identity.Visitor.Subject()
+}
+
+func (t *turn) message(ctx context.Context) {
+	waiting := t.waiting()
+	p := t.s.planner(t.in.Site).Plan(plan.Message{
+		Text: t.in.Message, Now: t.s.clock(), Location: t.in.Site.Location,
+		Open: t.state.Open, Pending: waiting,
+	})
+	asked := t.state.Asked
+	if t.state.Open != nil {
+		open := t.state.Open
+		t.forget(ctx)
+		if p.Kind == plan.Act && asked != nil && p.Intents[0].Intent.Action == open.Action {
+			// The answer to our question belongs to the request it was asked for.
+			a := &p.Intents[0].Intent.Asserted
+			a.Emails = append(a.Emails, asked.Asserted.Emails...)
+			a.Names = append(a.Names, asked.Asserted.Names...)
+		}
+	}
+	switch p.Kind {
+	case plan.Yes:
+		t.confirm(ctx, t.state.Pending)
+	case plan.No:
+		if waiting {
+			t.cancel(ctx, t.state.Pending)
+			return
+		}
+		t.say(Reply{Type: TypeClarify, Text: "All right, I have left it as it is.", Options: []Option{}})
+	case plan.Act:
+		for _, step := range p.Intents {
+			t.run(ctx, step, asked != nil && asked.MustConfirm)
+		}
+	case plan.Question:
+		t.ask(ctx, p.Question, p.Asserted, nil)
+	case plan.Greeting:
+		t.say(Reply{Type: TypeClarify, Text: "Hello! What can I do for you?", Options: t.suggestions(nil)})
+	case plan.Thanks:
+		t.say(Reply{Type: TypeClarify, Text: "You're welcome. Is there anything else?", Options: []Option{}})
+	case plan.Handoff:
+		t.ask(ctx, "How can I contact you and speak to a person?", p.Asserted, nil)
+	default:
+		t.ask(ctx, t.in.Message, p.Asserted, p.Suggest)
+	}
+}
+
+// waiting reports whether the confirmation offered last can still be given.
+func (t *turn) waiting() bool {
+	if t.state.Pending == "" {
+		return false
+	}
+	_, err := t.s.confirm.Find(t.state.Pending, t.in.Site.ID, t.subject(), t.answer.Conversation)
+	return err == nil
+}
+
+// forget drops the question that this message answers or abandons.
+func (t *turn) forget(ctx context.Context) {
+	t.state.Open, t.state.Asked = nil, nil
+	t.update(ctx, func(s *state) { s.Open, s.Asked = nil, nil })
+}
+
+// update changes the stored conversation. A change that cannot be written costs
+// the visitor a repeated question and nothing else, so the turn goes on.
+func (t *turn) update(ctx context.Context, change func(*state)) {
+	change(t.state)
+	_ = t.s.states.update(ctx, t.answer.Conversation, change)
+}
+
+// run takes a step to the gate, asking for what it lacks.
+func (t *turn) run(ctx context.Context, step plan.Step, mustConfirm bool) {
+	a, ok := t.in.Site.Action(step.Intent.Action)
+	if !ok {
+		t.decided(ctx, step, false)
+		return
+	}
+	if len(t.lacking(a, step)) > 0 {
+		// Whoever may not do this at all is told so before being asked for
+		// details.
+		d, err := t.s.gate.Ask(ctx, t.request(engine.Intent{Action: a.Name, Asserted: step.Intent.Asserted}))
+		if err != nil {
+			t.fail(err, a, "")
+			return
+		}
+		if !d.Allow {
+			t.refuse(ctx, d, a, &step)
+			return
+		}
+		if !t.complete(ctx, a, &step, mustConfirm) {
+			return
+		}
+	}
+	t.decided(ctx, step, mustConfirm && a.Risk != engine.Read)
+}
+
+// decided takes a complete step through the gate and says what came of it.
+func (t *turn) decided(ctx context.Context, step plan.Step, mustConfirm bool) {
+	r := t.request(step.Intent)
+	r.MustConfirm = mustConfirm
+	res, err := t.s.confirm.Do(ctx, r, "")
+	t.report(ctx, res, err, step)
+}
+
+// report puts what the gate said into a reply.
+func (t *turn) report(ctx context.Context, res confirm.Result, err error, step plan.Step) {
+	d := res.Decision
+	switch {
+	case err != nil:
+		t.fail(err, res.Action, d.ID)
+	case !d.Allow:
+		t.refuse(ctx, d, res.Action, &step)
+	case res.Issued != nil:
+		p := res.Issued
+		t.update(ctx, func(s *state) { s.Pending = p.ID })
+		t.say(Reply{Type: TypeConfirm, Text: "Shall I go ahead? " + p.Summary + ".", Pending: p.ID, Action: p.Action,
+			Summary: p.Summary, ExpiresAt: &p.Expires, Decision: d.ID})
+	case res.Action.Name == plan.KnowledgeAction:
+		t.cite(res.Result)
+	default:
+		t.say(Reply{Type: TypeResult, Action: res.Action.Name, Data: res.Data(), Decision: d.ID,
+			Text: phrase.Result(phrase.Said{Site: t.in.Site.Site, Action: res.Action, Args: step.Intent.Args, Before: res.Before, Records: res.Records})})
+	}
+}
+
+// refuse says why a step was denied. A step that only lacks an identity is
+// parked until its visitor has signed in.
+func (t *turn) refuse(ctx context.Context, d engine.Decision, a *engine.Action, step *plan.Step) {
+	why := d.Reasons[0]
+	r := Reply{Type: TypeRefused, Text: why.Message, Code: why.Code, Decision: d.ID}
+	if a != nil {
+		r.Action = a.Name
+	}
+	switch why.Code {
+	case engine.CodeIdentityAbsent, engine.CodeIdentityInvalid, engine.CodeIdentityExpired:
+		r.Type, r.URL = TypeSignIn, t.in.Site.SignInURL
+		if step != nil {
+			id, err := t.s.states.park(ctx, t.answer.Conversation, *step, t.state.Subject == "")
+			if err != nil {
+				t.fail(err, a, d.ID)
+				return
+			}
+			r.Resume = id
+		}
+	}
+	t.say(r)
+}
+
+// fail says that a step could not be carried out.
+func (t *turn) fail(err error, a *engine.Action, decision string) {
+	r := Reply{Type: TypeFailed, Code: engine.CodeInternal, Decision: decision,
+		Text: "Something went wrong on our side. Please try again later."}
+	if e, ok := errors.AsType[*engine.Error](err); ok {
+		r.Code, r.Text = e.Code, e.Message
+	}
+	switch r.Code {
+	case engine.CodeNotFound, engine.CodeConnectorFailed, engine.CodeConnectorTimeout, engine.CodeOutcomeUnknown,
+		engine.CodeConfirmationSpent, engine.CodeInternal, engine.CodeInvalidArguments:
+	default:
+		r.Type = TypeRefused
+	}
+	if a != nil {
+		r.Action = a.Name
+	}
+	t.say(r)
+}
+
+// confirm carries a pending action out.
+func (t *turn) confirm(ctx context.Context, id string) {
+	p, err := t.s.confirm.Find(id, t.in.Site.ID, t.subject(), t.answer.Conversation)
+	if err != nil {
+		t.fail(err, nil, "")
+		return
+	}
+	step := plan.Step{Intent: engine.Intent{Action: p.Action, Args: p.Args}}
+	r := t.request(step.Intent)
+	if t.in.Identity.State != identity.Verified {
+		// The token ran out between the question and its yes. The pending
+		// action waits; the refusal is recorded, and resumes it.
+		d, err := t.s.gate.Ask(ctx, r)
+		switch a, _ := t.in.Site.Action(p.Action); {
+		case err != nil:
+			t.fail(err, a, "")
+		case d.Allow:
+			t.fail(errNotWaiting, a, d.ID)
+		default:
+			t.refuse(ctx, d, a, nil)
+			t.answer.Replies[len(t.answer.Replies)-1].Resume = id
+		}
+		return
+	}
+	res, err := t.s.confirm.Do(ctx, r, id)
+	if t.state.Pending == id {
+		t.update(ctx, func(s *state) { s.Pending = "" })
+	}
+	t.report(ctx, res, err, step)
+}
+
+// cancel drops a pending action.
+func (t *turn) cancel(ctx context.Context, id string) {
+	if err := t.s.confirm.Cancel(ctx, id, t.in.Site.ID, t.subject(), t.answer.Conversation); err != nil {
+		t.fail(err, nil, "")
+		return
+	}
+	if t.state.Pending == id {
+		t.update(ctx, func(s *state) { s.Pending = "" })
+	}
+	t.say(Reply{Type: TypeClarify, Text: "All right, I have left it as it is.", Options: []Option{}})
+}
+
+// resume runs a request that waited for its visitor to sign in. One that was
+// made while nobody had signed in comes back as a confirmation when it writes.
+func (t *turn) resume(ctx context.Context, id string) {
+	p, err := t.s.states.unpark(ctx, t.answer.Conversation, id)
+	if errors.Is(err, errNotWaiting) {
+		// A confirmation whose token had run out resumes under its own id.
+		if _, found := t.s.confirm.Find(id, t.in.Site.ID, t.subject(), t.answer.Conversation); found == nil {
+			t.confirm(ctx, id)
+			return
+		}
+	}
+	if err != nil {
+		t.fail(err, nil, "")
+		return
+	}
+	t.run(ctx, p.Step, p.Anonymous)
+}
