@@ -16,10 +16,9 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	"go.yaml.in/yaml/v3"
 
 	"vouchsafe/cmd/vouchsafe/config"
-	"vouchsafe/engine"
+	"vouchsafe/connectors"
 )
 
 var starterFiles = []string{".gitignore", "actions/example.yaml", "help/orders.md", "shop.secret", "vouchsafe.yaml",
@@ -79,9 +78,7 @@ func TestTheStartersCommentsAreSettings(t *testing.T) {
 		"# - {kid: k2", "# - {kid: k3", "# jwks_url:", "# knowledge_url:"} {
 		src = change(t, src, line, strings.TrimPrefix(line, "# "))
 	}
-	for _, fix := range []string{"  addr: \"\"\n"} {
-		src = change(t, src, fix, "")
-	}
+	src = change(t, src, "  addr: \"\"\n", "")
 	for _, indented := range []string{"  - name: security-team", "    token_file: sec", "    role: auditor", "    sites: [shop]"} {
 		src = strings.Replace(src, "#   "+strings.TrimPrefix(indented, "  "), indented, 1)
 	}
@@ -109,48 +106,18 @@ func TestTheExampleManifestIsSound(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var manifest struct {
-		Connector struct{ Name, Kind, Connection string }
-		Actions   map[string]struct {
-			Title, Risk string
-			Personal    bool
-			MinTier     string `yaml:"min_tier"`
-			Args        map[string]any
-			Request     map[string]any
-			Response    map[string]any
-			Resource    map[string]string
-			Examples    []string
-		}
+	manifest, err := connectors.ParseManifest("example.yaml", b)
+	if err != nil {
+		t.Fatalf("ParseManifest: %v", err)
 	}
-	d := yaml.NewDecoder(bytes.NewReader(b))
-	d.KnownFields(true)
-	if err := d.Decode(&manifest); err != nil {
-		t.Fatalf("decoding: %v", err)
-	}
-	if len(manifest.Actions) != 3 {
-		t.Errorf("%d actions, want 3", len(manifest.Actions))
-	}
-	for name, a := range manifest.Actions {
-		if _, err := engine.ParseRisk(a.Risk); err != nil {
-			t.Errorf("%s: %v", name, err)
-		}
-		schema, err := engine.CompileArgs(a.Args)
-		if err != nil {
-			t.Errorf("%s: %v", name, err)
-			continue
-		}
-		for arg, read := range a.Resource {
-			if _, ok := manifest.Actions[read]; !ok || !schema.Has(arg) {
-				t.Errorf("%s: resource %s: %s", name, arg, read)
-			}
-		}
+	if _, err := connectors.NewCatalog([]*connectors.Manifest{manifest}); err != nil {
+		t.Errorf("NewCatalog: %v", err)
 	}
 }
 
 func TestInitOverwritesNothing(t *testing.T) {
 	dir := t.TempDir()
-	first, err := config.Init(dir)
-	if err != nil {
+	if _, err := config.Init(dir); err != nil {
 		t.Fatal(err)
 	}
 	before := contents(t, dir)
@@ -178,7 +145,6 @@ func TestInitOverwritesNothing(t *testing.T) {
 	if diff := cmp.Diff(want, third); diff != "" {
 		t.Errorf("third report (-want +got):\n%s", diff)
 	}
-	_ = first
 }
 
 func TestInitKeepsWhatIsThere(t *testing.T) {
@@ -241,10 +207,10 @@ func contents(t *testing.T, dir string) map[string]string {
 func TestKeysThatAreRefused(t *testing.T) {
 	line := func(b byte) string { return base64.StdEncoding.EncodeToString(bytes.Repeat([]byte{b}, 32)) + "\n" }
 	for _, c := range []struct {
-		name   string
-		file   string
-		break_ func(path string) error
-		want   string
+		name  string
+		file  string
+		spoil func(path string) error
+		want  string
 	}{
 		{"missing", "master", os.Remove, "master is missing: `vouchsafe init` makes it"},
 		{"open to everybody", "permit", func(p string) error { return os.Chmod(p, 0o644) }, "permit is open to every user of this machine (mode 0644)"},
@@ -264,7 +230,7 @@ func TestKeysThatAreRefused(t *testing.T) {
 			if _, err := config.EnsureKeys(dir); err != nil {
 				t.Fatal(err)
 			}
-			if err := c.break_(filepath.Join(dir, c.file)); err != nil {
+			if err := c.spoil(filepath.Join(dir, c.file)); err != nil {
 				t.Fatal(err)
 			}
 			keys, err := config.LoadKeys(dir)

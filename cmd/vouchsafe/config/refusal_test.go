@@ -25,6 +25,9 @@ func change(t *testing.T, src, old, with string) string {
 func TestNearMisses(t *testing.T) {
 	t.Setenv("TEST_SHORT", "short")
 	dir := folder(t)
+	if err := errors.Join(os.Mkdir(filepath.Join(dir, "data"), 0o700), os.Symlink("data", filepath.Join(dir, "link"))); err != nil {
+		t.Fatal(err)
+	}
 	const keys = "sites[0].tokens.keys"
 	for _, c := range []struct {
 		name      string
@@ -158,8 +161,6 @@ func TestNearMisses(t *testing.T) {
 		{"inline provider key", "provider: embedded", "provider: unix:p.sock\n  key: " + secret, "27: connections.key_file: is missing: a provider that is not embedded asks for a key; name its file, or key_env\n28: connections.key: secrets do not stand in this file: name a file or an environment variable (key_file or key_env)"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			_ = os.MkdirAll(filepath.Join(dir, "data"), 0o700)
-			_ = os.Symlink(filepath.Join(dir, "data"), filepath.Join(dir, "link"))
 			got, err := config.Parse("c.yaml", []byte(change(t, documented, c.old, c.with)), dir)
 			if err == nil {
 				t.Fatalf("Parse succeeded: %+v", got)
