@@ -33,6 +33,7 @@ const (
 	ProblemSchema     = "schema"
 	ProblemData       = "data"
 	ProblemMetadata   = "metadata"
+	ProblemNegation   = "negation"
 	ProblemDuplicate  = "duplicate_code"
 )
 

@@ -1,5 +1,8 @@
 package authz
 
+# A sign-in that was live when its token was verified may have expired since. At
+# the very second of its expiry it has.
+
 # METADATA
 # title: The sign-in has expired
 # custom:
@@ -17,23 +20,18 @@ deny contains reason(rego.metadata.rule()) if {
 # custom:
 #   code: identity_too_long_lived
 #   message: I cannot use this kind of sign-in. Please sign in again; if this comes back, the website's support can help you.
-#   audit: The token's lifetime (exp - iat) is over the site's max_token_lifetime or the ceiling in data.yaml, or is not known.
+#   audit: The token's lifetime (exp - iat) is over the site's max_token_lifetime, or one of the two is not known.
 deny contains reason(rego.metadata.rule()) if {
 	input.action.personal == true
 	input.identity.state == "verified"
 	not short_lived
 }
 
-# live holds for a verified identity before its expiry. At the very second it
-# no longer does.
+# live holds for a verified identity before its expiry.
 live if {
 	input.identity.state == "verified"
 	input.now < input.identity.expires_at
 }
 
-# short_lived holds when the token's lifetime fits both the site's limit and
-# the one nobody may exceed.
-short_lived if {
-	input.identity.lifetime <= input.site.max_token_lifetime
-	input.identity.lifetime <= data.limits.max_token_lifetime
-}
+# short_lived holds when the token's lifetime fits the site's limit.
+short_lived if input.identity.lifetime <= input.site.max_token_lifetime

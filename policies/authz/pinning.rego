@@ -17,5 +17,5 @@ deny contains reason(rego.metadata.rule()) if {
 # empty one is nobody's.
 pinned if {
 	input.target.email == input.identity.email
-	input.identity.email != ""
+	input.target.email != ""
 }
