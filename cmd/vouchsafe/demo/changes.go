@@ -9,27 +9,24 @@ import (
 
 // openingHours is the shop's week, as the API and the page tell it.
 var openingHours = map[string]any{"hours": map[string]any{
-	"id":            "harbor",
-	"monday_friday": "9:00 to 17:30",
-	"saturday":      "9:00 to 16:00",
-	"sunday":        "closed",
-	"time_zone":     TimeZone,
-	"address":       "3 Harbour Row, Falmouth, TR11 3QP",
-	"bank_holidays": "closed",
-	"appointments":  "on the hour and half hour, up to 60 days ahead",
+	"monday_to_saturday": "9:00 to 17:30",
+	"sunday":             "closed",
+	"bank_holidays":      "closed",
+	"time_zone":          TimeZone,
+	"address":            "14 Camber Quay, Portsmouth",
 }}
+
+// The rules of the help centre's page on appointments.
+const (
+	bookingAhead  = 8 * 7 * 24 * time.Hour
+	bookingNotice = 24 * time.Hour
+)
 
 // openAt says whether an appointment may start at that moment.
 func openAt(t time.Time) bool {
 	minute := t.Hour()*60 + t.Minute()
-	last := 17 * 60
-	switch t.Weekday() {
-	case time.Sunday:
-		return false
-	case time.Saturday:
-		last = 15*60 + 30
-	}
-	return minute >= 9*60 && minute <= last && t.Minute()%30 == 0 && t.Second() == 0 && t.Nanosecond() == 0
+	return t.Weekday() != time.Sunday && minute >= 9*60 && minute <= 16*60+30 &&
+		t.Minute()%30 == 0 && t.Second() == 0 && t.Nanosecond() == 0
 }
 
 func (s *shop) cancelOrder(r *http.Request, _ []byte) (any, error) {
@@ -63,12 +60,14 @@ func (s *shop) reschedule(r *http.Request, body []byte) (any, error) {
 	switch {
 	case !b.Start.After(now) || b.Status != "confirmed":
 		return nil, &fault{http.StatusConflict, "not_upcoming", "this appointment has passed or was cancelled"}
+	case b.Start.Sub(now) < bookingNotice:
+		return nil, &fault{http.StatusConflict, "too_late", "less than 24 hours before, an appointment can be moved by telephone only"}
 	case !start.After(now):
 		return nil, &fault{http.StatusUnprocessableEntity, "in_the_past", "that time has passed"}
-	case start.After(now.AddDate(0, 0, 60)):
-		return nil, &fault{http.StatusUnprocessableEntity, "too_far_ahead", "appointments open 60 days ahead"}
+	case start.After(now.Add(bookingAhead)):
+		return nil, &fault{http.StatusUnprocessableEntity, "too_far_ahead", "appointments open 8 weeks ahead"}
 	case !openAt(start):
-		return nil, &fault{http.StatusUnprocessableEntity, "closed", "the shop takes appointments on the hour and half hour, Monday to Friday 9:00 to 17:00 and Saturday 9:00 to 15:30"}
+		return nil, &fault{http.StatusUnprocessableEntity, "closed", "the shop takes appointments on the hour and half hour, Monday to Saturday from 9:00 to 16:30"}
 	}
 	for _, other := range s.state.Bookings {
 		if other != b && other.Status == "confirmed" && other.Start.Equal(start) {
@@ -90,13 +89,13 @@ func (s *shop) pause(r *http.Request, body []byte) (any, error) {
 	if err := decode(body, &in); err != nil {
 		return nil, err
 	}
-	if in.Months < 1 || in.Months > 6 {
-		return nil, &fault{http.StatusUnprocessableEntity, "invalid_months", "a subscription can be paused for 1 to 6 months"}
+	if in.Months < 1 || in.Months > 3 {
+		return nil, &fault{http.StatusUnprocessableEntity, "invalid_months", "a subscription can be paused for 1 to 3 months"}
 	}
 	if b.Status == "cancelled" {
 		return nil, &fault{http.StatusConflict, "already_cancelled", "this subscription is cancelled"}
 	}
-	until := s.now().In(s.zone).AddDate(0, in.Months, 0).Format(time.DateOnly)
+	until := nextBox(s.now().In(s.zone), in.Months)
 	b.Status, b.Paused, b.NextBox = "paused", until, until
 	return map[string]any{"subscription": b}, nil
 }

@@ -43,7 +43,13 @@ var actions embed.FS
 // Actions holds the shop's action manifests.
 var Actions = sub(actions, "actions")
 
-//go:embed all:site
+//go:embed help/*.md
+var help embed.FS
+
+// Help holds the pages of the shop's help centre.
+var Help = sub(help, "help")
+
+//go:embed site
 var site embed.FS
 
 func sub(f fs.FS, dir string) fs.FS {

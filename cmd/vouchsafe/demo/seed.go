@@ -2,6 +2,28 @@ package demo
 
 import "time"
 
+// nextBox is the date of the first Harbor Box that leaves after now, once so
+// many more were skipped. They leave on the 25th.
+func nextBox(now time.Time, skipped int) string {
+	if now.Day() >= 25 {
+		skipped++
+	}
+	return time.Date(now.Year(), now.Month()+time.Month(skipped), 25, 0, 0, 0, 0, now.Location()).Format(time.DateOnly)
+}
+
+// renew moves appointments that have passed on by whole weeks, so that a demo
+// kept for a month still has something to move. It says whether any was.
+func (st *state) renew(now time.Time, zone *time.Location) bool {
+	renewed := false
+	for _, b := range st.Bookings {
+		for b.Start.Before(now.Add(bookingNotice)) {
+			b.Start = b.Start.In(zone).AddDate(0, 0, 7)
+			renewed = true
+		}
+	}
+	return renewed
+}
+
 // seed makes the shop's first day: dates lie around now, so that orders are
 // recent and appointments ahead whenever the demo is first started.
 func seed(now time.Time, zone *time.Location) *state {
@@ -60,13 +82,13 @@ func seed(now time.Time, zone *time.Location) *state {
 				"Fisherman's beanie, navy", "Boot socks"),
 		},
 		Bookings: []*booking{
-			{ID: "B301", Customer: alex, Service: "Jacket re-waxing", Start: open(4, 10, 0, time.Wednesday, time.Thursday, time.Friday), Minutes: 45, Status: "confirmed"},
+			{ID: "B301", Customer: alex, Service: "Jacket fitting", Start: open(4, 10, 0, time.Wednesday, time.Thursday, time.Friday), Minutes: 45, Status: "confirmed"},
 			{ID: "B402", Customer: jordan, Service: "Boot fitting", Start: open(3, 11, 30, time.Monday, time.Thursday), Minutes: 30, Status: "confirmed"},
-			{ID: "B403", Customer: jordan, Service: "Knife sharpening", Start: open(8, 15, 0, time.Wednesday, time.Friday), Minutes: 30, Status: "confirmed"},
+			{ID: "B403", Customer: jordan, Service: "Repair consultation", Start: open(8, 15, 0, time.Wednesday, time.Friday), Minutes: 20, Status: "confirmed"},
 		},
 		Subscriptions: []*subscription{
-			{ID: "S501", Customer: alex, Plan: "Harbor Box, monthly", Status: "active", Price: "18.00", Currency: "GBP", NextBox: day(12)},
-			{ID: "S502", Customer: jordan, Plan: "Harbor Box, every two months", Status: "active", Price: "22.00", Currency: "GBP", NextBox: day(20)},
+			{ID: "S501", Customer: alex, Plan: "Harbor Box, small", Status: "active", Price: "18.00", Currency: "GBP", NextBox: nextBox(today, 0)},
+			{ID: "S502", Customer: jordan, Plan: "Harbor Box, classic", Status: "active", Price: "26.00", Currency: "GBP", NextBox: nextBox(today, 0)},
 		},
 	}
 }

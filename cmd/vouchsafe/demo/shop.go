@@ -110,6 +110,8 @@ func open(f Files, addr, gate string, now func() time.Time) (*shop, error) {
 	if s.state, err = load(f.state); errors.Is(err, fs.ErrNotExist) {
 		s.state = seed(now(), s.zone)
 		err = s.saveLocked()
+	} else if err == nil && s.state.renew(now(), s.zone) {
+		err = s.saveLocked()
 	}
 	if err != nil {
 		return nil, fmt.Errorf("the demo shop's data: %w", err)

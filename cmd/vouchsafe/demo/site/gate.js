@@ -53,7 +53,7 @@
     const item = element("li", d.allow ? "allowed" : "denied");
     item.dataset.decision = d.id;
     const head = element("p", "head");
-    head.append(element("b", "", d.allow ? "Allowed" : "Denied"), element("code", "", d.action), element("time", "", new Date(d.time).toLocaleTimeString()));
+    head.append(element("b", "", d.allow ? "Allowed" : "Denied"), element("code", "", d.action), element("time", "", new Date(d.time).toLocaleTimeString("en-GB")));
     item.append(head);
     const identity = d.identity || {};
     item.append(element("p", "who", (states[identity.state] || states.absent)(identity)));
