@@ -9,12 +9,12 @@ import (
 
 // Check is one step of a verification, for whoever integrates a site.
 type Check struct {
-	Name  string `json:"name"`
-	OK    bool   `json:"ok"`
-	Cause string `json:"cause,omitempty"`  // when not OK, as in Result
-	Fault string `json:"detail,omitempty"` // when not OK, as in Result.Detail
-	Want  string `json:"want"`
-	Got   string `json:"got"`
+	Name   string `json:"name"`
+	OK     bool   `json:"ok"`
+	Cause  string `json:"cause,omitempty"`  // when not OK, as in Result
+	Detail string `json:"detail,omitempty"` // when not OK, as in Result
+	Want   string `json:"want"`
+	Got    string `json:"got"`
 }
 
 // Explain runs the checks of Verify without the cache and says what each
@@ -26,7 +26,7 @@ func (v *Verifier) Explain(ctx context.Context, token string, now time.Time) []C
 	for _, c := range checks {
 		f := c.run(&a)
 		ok := f == (fault{})
-		done = append(done, Check{Name: c.name, OK: ok, Cause: f.cause, Fault: f.detail, Want: c.want(&a), Got: c.got(&a)})
+		done = append(done, Check{Name: c.name, OK: ok, Cause: f.cause, Detail: f.detail, Want: c.want(&a), Got: c.got(&a)})
 		if !ok && c.gate {
 			break
 		}

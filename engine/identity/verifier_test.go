@@ -73,9 +73,11 @@ func (s signer) key(t testing.TB) Key {
 	return k
 }
 
+func public(private any) crypto.PublicKey { return private.(crypto.Signer).Public() }
+
 func publicPEM(t testing.TB, private any) []byte {
 	t.Helper()
-	der, err := x509.MarshalPKIXPublicKey(private.(crypto.Signer).Public())
+	der, err := x509.MarshalPKIXPublicKey(public(private))
 	if err != nil {
 		t.Fatal(err)
 	}
