@@ -100,19 +100,24 @@ export class Client {
   }
 
   #show(reply) {
-    const item = { key: ++this.#keys, reply };
-    this.items = [...this.items, item];
+    // Messages that wait for their turn stay below the answer to this one.
+    let at = this.items.length;
+    while (at > 0 && this.items[at - 1].waiting) at--;
+    this.items = [...this.items.slice(0, at), { key: ++this.#keys, reply }, ...this.items.slice(at)];
     this.#env.changed();
-    return item;
   }
 
   #enqueue(item) {
     item.note = "";
     item.retry = false;
+    item.waiting = true;
     this.busy++;
     this.#env.changed();
     this.#queue = this.#queue
-      .then(() => this.#turn(item, item.body, {}))
+      .then(() => {
+        item.waiting = false;
+        return this.#turn(item, item.body, {});
+      })
       .catch((cause) => this.#failed(item, words.server, true, "internal", cause))
       .then(() => {
         this.busy--;
@@ -130,20 +135,12 @@ export class Client {
   /** One request and its replies. tried says what was already tried for it. */
   async #turn(item, body, tried) {
     if (!this.items.includes(item)) return; // forgotten while it waited
+    const epoch = this.#epoch;
+    const generation = this.#generation;
     const token = await this.#fresh();
-    if (!this.items.includes(item)) {
-      // Someone else is signed in now. Their transcript starts with the
-      // message that was waiting, which nobody has sent.
-      if (body.message && this.#getToken) {
-        this.items = [...this.items, item];
-        if (!token) return this.#turn(item, body, tried);
-        this.#failed(item, words.changed, true, "person_changed");
-      }
-      return;
-    }
+    if (epoch !== this.#epoch) return this.#orphan(item, tried, generation, token);
     const conversation = this.#memory.conversation;
     if (!body.message && !conversation) return this.#failed(item, words.stale, false, "conversation_gone");
-    const epoch = this.#epoch;
     const held = [];
     const done = {};
     let response;
@@ -164,12 +161,11 @@ export class Client {
       return;
     }
     if (epoch !== this.#epoch) return;
-    if (!response.ok) return this.#problem(item, body, tried, response, token);
+    if (!response.ok) return this.#problem(item, body, tried, generation, response, token);
     this.#note(done, token);
     if (!held.length) return;
-    this.#env.emit("identityExpired", {});
     const newer = await this.#fresh(true);
-    if (epoch !== this.#epoch) return;
+    if (epoch !== this.#epoch) return this.#orphan(item, { ...tried, token: true }, generation, newer);
     if (newer && newer !== token) {
       const { resume } = held[0];
       return this.#turn(item, resume ? { resume } : body, { ...tried, token: true });
@@ -204,7 +200,7 @@ export class Client {
         each(JSON.parse(data));
       } else if (name === "done") {
         const { conversation, identity } = JSON.parse(data);
-        Object.assign(done, { conversation, identity, complete: true });
+        Object.assign(done, { conversation, identity });
         return;
       }
     }
@@ -226,6 +222,10 @@ export class Client {
     const verified = identity.state === "verified";
     if (verified && token) this.#memory.who = person(token);
     this.#memory.save();
+    if (identity.state === "expired") {
+      this.#refreshAt = 0;
+      this.#env.emit("identityExpired", {});
+    }
     this.name = verified ? identity.name || claims(token).name || "" : "";
     if (verified && this.#identified !== this.#memory.who) {
       this.#identified = this.#memory.who;
@@ -235,13 +235,27 @@ export class Client {
     this.#env.emit("reply", { conversation: this.#memory.conversation, types: done.types || [] });
   }
 
-  async #problem(item, body, tried, response, token) {
+  /**
+   * A message whose conversation went because somebody else, or nobody, turned
+   * out to be signed in. It goes on as nobody's, but never in another name.
+   * Where the page itself announced the change, the message went with it.
+   */
+  #orphan(item, tried, generation, token) {
+    if (generation !== this.#generation || !item.body.message) return;
+    this.items = [...this.items, item];
+    if (!token) return this.#turn(item, item.body, tried);
+    this.#failed(item, words.changed, true, "person_changed");
+  }
+
+  async #problem(item, body, tried, generation, response, token) {
+    const epoch = this.#epoch;
     const problem = await response.json().catch(() => ({}));
     const { code = "http", detail } = problem;
     const { status } = response;
     if (status === 401 && !tried.token && this.#getToken) {
       this.#env.emit("identityExpired", {});
       const newer = await this.#fresh(true);
+      if (epoch !== this.#epoch) return this.#orphan(item, { ...tried, token: true }, generation, newer);
       if (newer && newer !== token) return this.#turn(item, body, { ...tried, token: true });
     }
     if (code === "conversation_of_another") {
