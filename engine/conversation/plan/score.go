@@ -1,0 +1,465 @@
+package plan
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+	"strings"
+
+	"vouchsafe/engine"
+)
+
+// Thresholds a score must reach: the more an action can do, the surer the
+// planner must be. An action of unknown risk counts as the most dangerous.
+const (
+	readThreshold        = 0.5
+	writeThreshold       = 0.58
+	destructiveThreshold = 0.62
+)
+
+func threshold(r engine.Risk) float64 {
+	switch r {
+	case engine.Read:
+		return readThreshold
+	case engine.Write:
+		return writeThreshold
+	}
+	return destructiveThreshold
+}
+
+// maxRanges bounds how many parts of a message are judged.
+const maxRanges = 12
+
+// judged is one action held against one part of a message.
+type judged struct {
+	f      *profile
+	score  float64
+	act    bool // the part asks for it
+	lo, hi int
+	filled filled
+}
+
+// steps returns the actions the message asks for and, whatever it asks for, the
+// names of those that come closest.
+func (p *Planner) steps(r *reading) ([]Step, []string) {
+	var picked []judged
+	closest := map[string]float64{}
+	for _, part := range ranges(r) {
+		best := p.best(r, part.start, part.end, closest)
+		if best.act {
+			picked = append(picked, best)
+		}
+	}
+	var steps []Step
+	for _, j := range picked {
+		if len(picked) == 1 {
+			// The rest of the message may hold what the request left out.
+			j.filled = j.f.fill(r, 0, len(r.ts))
+			if j.f.reads {
+				j.filled = j.f.fill(r, j.lo, j.hi)
+			}
+		}
+		for _, args := range j.filled.each() {
+			steps = mergeStep(steps, j.f.step(r, args, j))
+		}
+	}
+	if len(steps) > maxIntents {
+		steps = steps[:maxIntents]
+	}
+	names := slices.Collect(maps.Keys(closest))
+	slices.SortFunc(names, func(a, b string) int {
+		return cmp.Or(cmp.Compare(closest[b], closest[a]), strings.Compare(a, b))
+	})
+	return steps, names[:min(len(names), 3)]
+}
+
+// mergeStep adds a step unless an earlier one of the same action already says
+// as much or can take its arguments in.
+func mergeStep(steps []Step, s Step) []Step {
+next:
+	for i := range steps {
+		have := &steps[i]
+		if have.Intent.Action != s.Intent.Action {
+			continue
+		}
+		for k, v := range s.Intent.Args {
+			if old, ok := have.Intent.Args[k]; ok && old != v {
+				continue next
+			}
+		}
+		for k, v := range s.Intent.Args {
+			have.Intent.Args[k] = v
+		}
+		for k, v := range s.When {
+			if _, ok := have.When[k]; !ok {
+				have.When[k] = v
+			}
+		}
+		have.Missing = slices.DeleteFunc(have.Missing, func(k string) bool { _, ok := have.Intent.Args[k]; return ok })
+		return steps
+	}
+	return append(steps, s)
+}
+
+// ranges cuts a message into the parts that may each ask for something: its
+// sentences, and within one, what each requested verb governs.
+func ranges(r *reading) []span {
+	var out []span
+	ts := r.ts
+	start := 0
+	cut := func(at int) {
+		if at > start && len(out) < maxRanges {
+			out = append(out, span{start, at})
+		}
+		start = at
+	}
+	last := -1
+	for i := range ts {
+		if ts[i].stop && i > 0 {
+			cut(i)
+			last = -1
+		}
+		if r.modes[i] != requested {
+			continue
+		}
+		if lead := leadStart(ts, i, max(start, last+1)); lead > start && (last >= 0 || ts[lead].brk) && hasContent(ts[start:lead]) {
+			cut(lead)
+		}
+		last = i
+	}
+	cut(len(ts))
+	return out
+}
+
+// leadStart returns where the clause of the verb at i begins, not before lo.
+func leadStart(ts []token, i, lo int) int {
+	j := i
+	for j > lo && !ts[j].brk {
+		if w := ts[j-1].low; w == "and" || w == "then" || w == "also" || w == "but" {
+			break
+		}
+		j--
+	}
+	return j
+}
+
+// hasContent reports whether a part names a thing, a code or a date, so that it
+// can stand by itself.
+func hasContent(ts []token) bool {
+	for i := range ts {
+		if ts[i].isNoun() || hasDigit(ts[i].low) || ts[i].taken {
+			return true
+		}
+	}
+	return false
+}
+
+// best judges every action for the part [lo, hi).
+func (p *Planner) best(r *reading, lo, hi int, closest map[string]float64) judged {
+	part := newPart(r, lo, hi)
+	var top, second judged
+	for _, f := range p.actions {
+		j := f.judge(part)
+		near := max(j.score, part.loose(f))
+		if near >= 0.25 {
+			closest[f.action.Name] = max(closest[f.action.Name], near)
+		}
+		if !j.act {
+			continue
+		}
+		if j.score > top.score {
+			top, second = j, top
+		} else if j.score > second.score {
+			second = j
+		}
+	}
+	if top.act && second.act && !top.f.reads && top.score-second.score < 0.02 && len(top.filled.args) <= len(second.filled.args) {
+		return judged{} // two actions that change something, equally likely: ask
+	}
+	return top
+}
+
+// part is a range of a message with what all actions need to know of it.
+type part struct {
+	r       *reading
+	lo, hi  int
+	ts      []token
+	ms      []mode
+	bag     []string
+	own     bool // "my", a possessive or a name
+	plural  bool // speaks of several
+	pronoun bool // "it", "that one"
+	generic bool // speaks of rules in general
+	asking  bool // has the form of a question
+	wh      bool // ... that begins with how, what, when, ...
+	short   bool
+}
+
+func newPart(r *reading, lo, hi int) *part {
+	pt := &part{r: r, lo: lo, hi: hi, ts: r.ts[lo:hi], ms: r.modes[lo:hi]}
+	pt.bag = bagOf(pt.ts)
+	pt.own = ownWords(pt.ts) || len(r.asserted.Names)+len(r.asserted.Emails) > 0
+	words := 0
+	for i := range pt.ts {
+		t := &pt.ts[i]
+		switch t.low {
+		case "it", "that", "this", "them", "those", "these", "one":
+			pt.pronoun = true
+		case "all", "every", "history", "list", "any", "many":
+			pt.plural = true
+		}
+		if t.isNoun() && t.plural {
+			pt.plural = true
+		}
+		if generic[t.low] && t.verb.form == noForm {
+			pt.generic = true
+		}
+		if !adverbs[t.low] {
+			words++
+		}
+	}
+	pt.short = words <= 5
+	pt.asking, pt.wh = questionForm(r, lo, hi)
+	return pt
+}
+
+// judge holds the action against the part.
+func (f *profile) judge(pt *part) judged {
+	j := judged{f: f, lo: pt.lo, hi: pt.hi}
+	sim, mine := f.similar(pt)
+	object := pt.object(f, pt.ts)
+	verbFit, how, foreign := pt.verb(f)
+	if object == 0 && sim < 0.5 && !(verbFit >= 0.7 && !f.reads) {
+		j.score = 0.5 * sim
+		return j
+	}
+	from := pt.lo
+	if object == 0 && pt.pronoun && pt.lo > 0 { // "I can't afford order 1001, can you cancel it?"
+		object = 0.9 * pt.object(f, pt.r.ts[:pt.lo])
+		from = 0
+	}
+	j.filled = f.fill(pt.r, from, pt.hi)
+	if object == 0 && !f.reads && j.filled.exactID && !pt.namesThing() {
+		object = 0.85 // "cancel 1001"
+	}
+	strange := pt.unexplained(f, j.filled)
+	fit := verbFit
+	if f.reads && !foreign {
+		fit = max(fit, 0.9)
+	}
+	frame := object * fit * (1 - 0.8*strange)
+	j.score = frame * (0.85 + 0.15*sim)
+	if f.reads {
+		j.score += f.countFit(pt, j.filled)
+		j.act = f.readGate(pt, how, foreign, j.filled, strange) && object > 0
+	} else {
+		j.act = f.writeGate(pt, how, j.filled, strange)
+	}
+	if sim >= 0.72 && sim*0.95 > j.score && !foreign && (!mine || pt.own || j.filled.exactID) {
+		calm := how != askHow && how != askCan && how != negated && how != reported
+		if f.reads && how != askHow || calm && sim >= 0.85 && !pt.asking {
+			j.score, j.act = sim*0.95, true
+		}
+	}
+	j.act = j.act && j.score >= threshold(f.action.Risk)
+	return j
+}
+
+// similar returns how close the part is to the nearest example, and whether
+// that example speaks of the visitor's own things.
+func (f *profile) similar(pt *part) (float64, bool) {
+	best, mine := 0.0, false
+	total := totalOf(f.weight, pt.bag)
+	for _, e := range f.examples {
+		if s := similarity(f.weight, pt.bag, total, e); s > best {
+			best, mine = s, e.mine
+		}
+	}
+	return best, mine
+}
+
+// object returns how surely the words name what the action is about.
+func (pt *part) object(f *profile, ts []token) float64 {
+	best := 0.0
+	for i := range ts {
+		if t := &ts[i]; t.isNoun() && !t.taken {
+			v := f.head[t.concept]
+			if t.modify {
+				v *= 0.6
+			}
+			if t.typo {
+				v *= 0.95
+			}
+			best = max(best, v)
+		}
+	}
+	return best
+}
+
+func (pt *part) namesThing() bool {
+	for i := range pt.ts {
+		if pt.ts[i].isNoun() && !pt.ts[i].taken {
+			return true
+		}
+	}
+	return false
+}
+
+// verb returns how well a verb of the part asks for the action, how it is
+// meant, and whether another verb asks for something else.
+func (pt *part) verb(f *profile) (fit float64, how mode, foreign bool) {
+	for i := range pt.ts {
+		v := pt.ts[i].verb
+		if v.form == noForm || pt.ts[i].taken {
+			continue
+		}
+		m := pt.ms[i]
+		s := 0.0
+		for class, w := range f.verbs {
+			a := alike[[2]string{v.class, class}]
+			if class == v.class {
+				a = 1
+			}
+			s = max(s, a*w)
+		}
+		if pt.ts[i].typo {
+			s *= 0.97
+		}
+		if s >= 0.65 && (s > fit || s == fit && m == requested) {
+			fit, how = s, m
+		} else if s < 0.65 && !looks(v.class) && m != reported && m != plain {
+			foreign = true
+		}
+	}
+	return fit, how, foreign
+}
+
+// unexplained returns how much of what the part says the action has no part in,
+// from 0 to 1.
+func (pt *part) unexplained(f *profile, fl filled) float64 {
+	total, strange := 0.0, 0.0
+	for i := range pt.ts {
+		t := &pt.ts[i]
+		if !t.content() || fl.uses(t) {
+			continue
+		}
+		w := weightOf(f.weight, t.concept)
+		total += w
+		switch {
+		case f.words[t.concept]:
+			if t.modify && f.head[t.concept] > 0 {
+				strange += 0.3 * w
+			}
+		case t.verb.form != noForm:
+			switch {
+			case looks(t.verb.class), f.explains(t.verb.class):
+			case pt.ms[i] == reported || pt.ms[i] == plain:
+				strange += 0.3 * w
+			default:
+				strange += w
+			}
+		case strings.HasPrefix(t.concept, "t:"):
+			if !f.reads {
+				strange += 0.3 * w
+			}
+		case strings.HasPrefix(t.concept, "a:"):
+			strange += 0.1 * w
+		case t.modify:
+			strange += 0.5 * w
+		default:
+			strange += w
+		}
+	}
+	if total == 0 {
+		return 0
+	}
+	return strange / total
+}
+
+func (f *profile) explains(class string) bool {
+	for c := range f.verbs {
+		if c == class || alike[[2]string{class, c}] >= 0.65 {
+			return true
+		}
+	}
+	return false
+}
+
+// countFit prefers a list for several records and a single read for one.
+func (f *profile) countFit(pt *part, fl filled) float64 {
+	fit := 0.0
+	switch {
+	case fl.exactID:
+		fit += 0.1
+	case f.action.List && !pt.plural && f.hasList():
+		fit -= 0.04
+	case f.action.List && pt.plural:
+		fit += 0.06
+	case !f.action.List && pt.plural && len(required(f.action)) > 0:
+		fit -= 0.1
+	}
+	return fit
+}
+
+// hasList reports whether the action is a list beside which single reads may
+// stand, which is so whenever it takes no record's name itself.
+func (f *profile) hasList() bool { return f.action.IDArgument == "" }
+
+// readGate decides whether a part asks to be shown something of the visitor's.
+func (f *profile) readGate(pt *part, how mode, foreign bool, fl filled, strange float64) bool {
+	if foreign || pt.generic && strange > 0 {
+		return false
+	}
+	if how == askHow && !fl.exactID {
+		return false
+	}
+	if !f.action.Personal {
+		return strange < 0.5
+	}
+	if fl.exactID || pt.own {
+		return strange < 0.55
+	}
+	if how == requested {
+		return strange < 0.4
+	}
+	return pt.short && strange < 0.2 && (!pt.asking || pt.wh && !pt.generic && strange == 0 && pt.singular())
+}
+
+// singular reports whether a definite record is meant: "where is the order".
+func (pt *part) singular() bool {
+	for i := 0; i+1 < len(pt.ts); i++ {
+		if pt.ts[i].low == "the" && pt.ts[i+1].isNoun() {
+			return true
+		}
+	}
+	return false
+}
+
+// writeGate decides whether a part asks for something to be done now.
+func (f *profile) writeGate(pt *part, how mode, fl filled, strange float64) bool {
+	switch how {
+	case requested:
+		return strange < 0.5
+	case askCan:
+		// A polite request says which one, or what the new value is.
+		return strange < 0.4 && (fl.exactID || fl.specific)
+	case plain:
+		return pt.short && strange < 0.1 && !pt.asking && f.saysVerb(pt)
+	}
+	return false
+}
+
+func (f *profile) saysVerb(pt *part) bool {
+	for i := range pt.ts {
+		if v := pt.ts[i].verb; v.form != noForm && pt.ms[i] == plain && f.explains(v.class) {
+			return true
+		}
+	}
+	return false
+}
+
+// loose is a generous closeness, for suggestions only.
+func (pt *part) loose(f *profile) float64 {
+	fit, _, _ := pt.verb(f)
+	return 0.4*pt.object(f, pt.ts) + 0.3*fit
+}
