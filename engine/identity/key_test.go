@@ -225,6 +225,7 @@ func TestKeysDoNotPrint(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	//lint:ignore SA9005 that nothing gets through is what is tested
 	asJSON, err := json.Marshal(k)
 	if err != nil {
 		t.Fatal(err)
