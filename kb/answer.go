@@ -2,6 +2,7 @@ package kb
 
 import (
 	"context"
+	"slices"
 	"strings"
 )
 
@@ -9,11 +10,14 @@ import (
 // part in declining: they depend on how the index is laid out, coverage of the
 // question's own words does not.
 const (
-	leastCover  = 0.62 // share of the question's weight found near the answer
-	unlikeCover = 0.80 // the same, when no sentence states the kind of fact asked for
-	candidates  = 10   // passages looked at
-	mostUnits   = 3    // sentences of an answer
-	longestList = 8    // items a sentence ending in a colon may bring along
+	leastCover   = 0.62 // share of the question's weight found near the answer
+	topicalCover = 0.50 // the same, when the page's headings are about the question
+	topicalShare = 0.45 // share of the weight in the headings that makes it so
+	unlikeCover  = 0.80 // the same, when no sentence states the kind of fact asked for
+	candidates   = 20   // passages looked at
+	mostUnits    = 3    // sentences of an answer
+	mostQuoted   = 50   // words up to which a whole paragraph is quoted
+	longestList  = 8    // items a sentence ending in a colon may bring along
 )
 
 // What a term counts for by where it stands.
@@ -25,6 +29,23 @@ const (
 	viaConcept = 0.95 // put in other words
 )
 
+// What makes one sentence better than another that covers as much.
+const (
+	forKind     = 0.30 // it states the kind of fact asked for
+	forOwn      = 0.25 // times the share it says itself
+	forTopic    = 0.25 // times the share in the headings
+	forWhole    = 0.20 // times the share in the passage
+	forRank     = 0.15 // times the index's score, the best being 1
+	forLead     = 0.06 // it opens the passage
+	forOpening  = 0.20 // times the share in the title: the passage opens the page
+	forStraying = 0.12 // less, times the share of the headings not asked about
+	forPairs    = 0.30 // times the share of words that stand side by side as asked
+	forSense    = 0.08 // it says yes or no like the question
+	forDenial   = 0.20 // it says no, and the question is what is not so
+	forAsking   = 0.20 // its heading asks for the same kind of fact
+	forProse    = 0.05 // it is a sentence, not an item
+)
+
 // candidate is a passage read against a question.
 type candidate struct {
 	found
@@ -32,8 +53,9 @@ type candidate struct {
 	score float64 // of its best sentence and the whole
 	best  int     // that sentence
 	cover float64
-	typed bool // the best sentence states the kind of fact asked for
-	keys  bool // every name and number of the question is there
+	topic float64 // share of the question in title and headings
+	typed bool    // the best sentence states the kind of fact asked for
+	keys  bool    // every name and number of the question is there
 }
 
 // answer picks the passage that covers most of the question and quotes it, or
@@ -73,50 +95,131 @@ func (q question) informative() bool {
 // supports is the decision between answering and declining.
 func (c *candidate) supports(q question) bool {
 	need := leastCover
-	if q.kind != anyFact && !c.typed {
+	switch {
+	case q.kind == phone && !c.typed:
+		return false
+	case q.kind != anyFact && !c.typed:
 		need = unlikeCover
+	case c.topic >= topicalShare && q.known():
+		need = topicalCover
 	}
 	return c.keys && c.cover >= need
+}
+
+// known reports whether the site's pages have every informative term.
+func (q question) known() bool {
+	for _, a := range q.asked {
+		if !a.known && !a.light {
+			return false
+		}
+	}
+	return true
 }
 
 // read scores a passage sentence by sentence.
 func (s *shelf) read(q question, hit found, topScore float64) candidate {
 	p := &s.passages[hit.passage]
 	c := candidate{found: hit, units: make([]bag, len(p.Units)), best: -1, keys: true}
-	total, whole := 0.0, 0.0
+	total, whole, titled := 0.0, 0.0, 0.0
 	for _, a := range q.asked {
 		total += a.weight
-		at := max(a.in(p.body)*inSentence, a.in(p.headings)*inHeading, a.in(p.title)*inTitle)
+		above := max(a.in(p.headings)*inHeading, a.in(p.title)*inTitle)
+		at := max(a.in(p.body)*inSentence, above)
 		whole += a.weight * at
+		c.topic += a.weight * above
+		titled += a.weight * a.in(p.title)
 		if a.key && at == 0 {
 			c.keys = false
 		}
 	}
-	bestScore := -1.0
+	c.topic /= total
+	nearest := ""
+	if n := len(p.Headings); n > 0 {
+		nearest = p.Headings[n-1]
+	}
+	c.score = -1
 	for i, u := range p.Units {
-		c.units[i] = bagOf(u.Text)
-		got := 0.0
+		list := terms(u.Text)
+		c.units[i] = toBag(list)
+		cover, own := 0.0, 0.0
 		for _, a := range q.asked {
-			got += a.weight * max(a.in(c.units[i])*inSentence, a.in(p.headings)*inHeading, a.in(p.title)*inTitle, a.in(p.body)*inPassage)
+			in := a.in(c.units[i])
+			own += a.weight * in
+			cover += a.weight * max(in*inSentence, a.in(p.headings)*inHeading, a.in(p.title)*inTitle, a.in(p.body)*inPassage)
 		}
-		cover := got / total
-		score := cover
+		cover /= total
+		score := cover + forOwn*own/total
 		typed := q.kind.statedIn(p.listed(i))
 		if q.kind != anyFact && typed {
-			score += 0.15
+			score += forKind
 		}
-		// Between equals, the sentence that says more of it itself.
-		own := 0.0
-		for _, a := range q.asked {
-			own += a.weight * a.in(c.units[i])
+		if len(q.pairs) > 0 {
+			score += forPairs * q.paired(u.Text)
 		}
-		score += 0.25 * own / total
-		if score > bestScore {
-			bestScore, c.best, c.cover, c.typed = score, i, cover, typed
+		if i == 0 {
+			score += forLead
+		}
+		switch denies := negation.MatchString(nearest + " . " + u.Text); {
+		case q.kind != anyFact:
+		case denies && q.negative:
+			score += forDenial
+		case !denies && !q.negative:
+			score += forSense
+		}
+		if !u.Item {
+			score += forProse
+		}
+		if score > c.score {
+			c.score, c.best, c.cover, c.typed = score, i, cover, typed
 		}
 	}
-	c.score = bestScore + 0.2*whole/total + 0.15*hit.score/topScore
+	c.score += forTopic*c.topic + forWhole*whole/total + forRank*hit.score/topScore
+	if len(p.Headings) == 0 {
+		c.score += forOpening * titled / total
+	}
+	if q.kind.askedBy(nearest) {
+		c.score += forAsking
+	}
+	c.score -= forStraying * q.straying(p)
 	return c
+}
+
+// paired is the share of the question's pairs that stand in a text.
+func (q question) paired(text string) float64 {
+	var b strings.Builder
+	b.WriteByte(' ')
+	for _, w := range words(tidy(text)) {
+		b.WriteString(w.stem)
+		b.WriteByte(' ')
+	}
+	n := 0
+	for _, pair := range q.pairs {
+		if strings.Contains(b.String(), pair) {
+			n++
+		}
+	}
+	return float64(n) / float64(len(q.pairs))
+}
+
+// straying is the share of a passage's own heading that the question does not
+// ask about.
+func (q question) straying(p *shelved) float64 {
+	if len(p.about) == 0 {
+		return 0
+	}
+	n := 0
+	for _, terms := range p.about {
+		asked := false
+		for _, a := range q.asked {
+			for _, t := range terms {
+				asked = asked || a.exact == t || slices.Contains(a.terms, t)
+			}
+		}
+		if !asked {
+			n++
+		}
+	}
+	return float64(n) / float64(len(p.about))
 }
 
 // in says how well a bag puts an asked term: 0 when not at all.
@@ -130,16 +233,6 @@ func (a asked) in(b bag) float64 {
 		}
 	}
 	return 0
-}
-
-func (k kind) statedIn(text string) bool {
-	switch k {
-	case duration:
-		return saysDuration.MatchString(text)
-	case money:
-		return saysMoney.MatchString(text)
-	}
-	return true
 }
 
 // listed is a sentence with the items it introduces, if any.
@@ -171,31 +264,16 @@ func leans(text string) bool {
 	return leaning.has(first)
 }
 
-// quote makes the answer: the best sentence, the one it leans on, the items it
-// introduces, and what else in the passage adds to it, in the passage's order.
+// quote makes the answer: the best sentence with what belongs to it, in the
+// passage's order.
 func (s *shelf) quote(q question, c *candidate) Answer {
 	p := &s.passages[c.passage]
-	from, to := c.best, c.best
+	from, to := p.around(c.best)
 	if p.Units[c.best].Item {
-		// An item is told with the sentence that introduces it when it says
-		// little alone.
-		if strings.Count(p.Units[c.best].Text, " ") < 5 {
-			for from > 0 && p.Units[from].Item {
-				from--
-			}
-			if c.best-from > longestList {
-				from = c.best
-			}
-		}
-	} else {
-		for from > 0 && to-from < mostUnits-1 && leans(p.Units[from].Text) && !p.Units[from-1].Item {
-			from--
-		}
+		from, to = p.items(q, c)
 	}
-	to = max(to, p.lastItem(to))
 	for n := to - from + 1; n < mostUnits && to+1 < len(p.Units); n++ {
-		next := p.Units[to+1]
-		if next.Item != p.Units[to].Item || !s.adds(q, c, from, to) {
+		if p.Units[to+1].Item || p.Units[to].Item || !s.adds(q, c, from, to) {
 			break
 		}
 		to = max(to+1, p.lastItem(to+1))
@@ -207,6 +285,50 @@ func (s *shelf) quote(q question, c *candidate) Answer {
 		cite.URL += "#" + p.Anchor
 	}
 	return Answer{Text: text, Citations: []Citation{cite}}
+}
+
+// around is what is quoted with a sentence: its whole paragraph if that is
+// short, otherwise the sentence with those it leans on and the items it
+// introduces.
+func (p passage) around(best int) (from, to int) {
+	from, to = best, best
+	for from > 0 && p.Units[from].Sep == " " {
+		from--
+	}
+	for to+1 < len(p.Units) && p.Units[to+1].Sep == " " {
+		to++
+	}
+	if to-from < mostUnits && strings.Count(p.span(from, to), " ") < mostQuoted {
+		return from, p.lastItem(to)
+	}
+	from, to = best, best
+	for from > 0 && to-from < mostUnits-1 && leans(p.Units[from].Text) && !p.Units[from-1].Item {
+		from--
+	}
+	return from, p.lastItem(to)
+}
+
+// items is what is quoted with a list item or a table row: itself, when the
+// question names it, otherwise the list it stands in.
+func (p *shelved) items(q question, c *candidate) (from, to int) {
+	from, to = c.best, c.best
+	for _, a := range q.asked {
+		if !a.light && a.in(c.units[c.best]) > 0 && a.in(p.headings) == 0 && a.in(p.title) == 0 {
+			if strings.Count(p.Units[c.best].Text, " ") >= 5 {
+				return from, to
+			}
+		}
+	}
+	for from > 0 && p.Units[from].Item && c.best-from < longestList {
+		from--
+	}
+	if !p.Units[from].Item && !strings.HasSuffix(p.Units[from].Text, ":") {
+		from++
+	}
+	for to+1 < len(p.Units) && p.Units[to+1].Item && to-from < longestList {
+		to++
+	}
+	return from, to
 }
 
 // adds reports whether the sentence after to belongs to the answer: it leans on

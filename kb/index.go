@@ -45,6 +45,7 @@ type shelved struct {
 	title    bag
 	headings bag
 	body     bag
+	about    [][]string // the informative words of title and nearest heading, each with its concepts
 }
 
 // newShelf indexes a site's documents in memory.
@@ -95,7 +96,7 @@ func (s *shelf) fill(docs []document) error {
 		for _, p := range d.Passages {
 			headings := terms(strings.Join(p.Headings, " . "))
 			body := terms(p.text())
-			sp := shelved{passage: p, doc: d.ID, title: toBag(title), headings: toBag(headings), body: toBag(body)}
+			sp := shelved{passage: p, doc: d.ID, title: toBag(title), headings: toBag(headings), body: toBag(body), about: about(d.Title, p.Headings)}
 			all := bag{}
 			for _, list := range [][]string{title, headings, body} {
 				for _, t := range list {
@@ -126,6 +127,30 @@ func (s *shelf) fill(docs []document) error {
 		return nil
 	}
 	return s.index.Batch(batch)
+}
+
+// about lists the informative words of a passage's title and nearest heading,
+// each as its stem and the concepts it puts.
+func about(title string, headings []string) [][]string {
+	text := title
+	if len(headings) > 0 {
+		text += " . " + headings[len(headings)-1]
+	}
+	ws := words(tidy(text))
+	var out [][]string
+	for i, w := range ws {
+		if stopWords.has(w.text) {
+			continue
+		}
+		list := []string{w.stem}
+		for _, way := range ways[w.stem] {
+			if _, ok := way.match(ws, i); ok {
+				list = append(list, way.token)
+			}
+		}
+		out = append(out, list)
+	}
+	return out
 }
 
 func (s *shelf) close() error { return s.index.Close() }

@@ -110,9 +110,11 @@ func (s *splitter) passages(sec section) []passage {
 	goal := float64(total) / float64(parts)
 	var out []passage
 	p := passage{Headings: sec.path, Anchor: sec.anchor}
-	length := 0
+	length, done := 0, 0
 	for i, u := range units {
-		if length > 0 && float64(length)+float64(lengths[i])/2 > goal && !strings.HasSuffix(units[i-1].Text, ":") {
+		// Measured from the section's start, so that what one passage is short
+		// of or over does not pile up in the last.
+		if length > 0 && float64(done)+float64(lengths[i])/2 > goal*float64(len(out)+1) && !strings.HasSuffix(units[i-1].Text, ":") {
 			out = append(out, p)
 			p = passage{Headings: sec.path, Anchor: sec.anchor}
 			length = 0
@@ -122,6 +124,7 @@ func (s *splitter) passages(sec section) []passage {
 		}
 		p.Units = append(p.Units, u)
 		length += lengths[i]
+		done += lengths[i]
 	}
 	return append(out, p)
 }

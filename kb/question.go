@@ -20,12 +20,16 @@ const (
 	anyFact kind = iota
 	duration
 	money
+	phone
+	cause
 )
 
 // question is what Ask makes of a visitor's words.
 type question struct {
-	asked []asked
-	kind  kind
+	asked    []asked
+	kind     kind
+	negative bool     // asks what is not so
+	pairs    []string // stems of informative words that stand side by side
 }
 
 // asked is one informative term of a question.
@@ -35,14 +39,105 @@ type asked struct {
 	key    bool     // a name or a number, without which an answer is beside the point
 	light  bool     // an everyday word, which tells little
 	weight float64
+	known  bool // some page of the site has it
 }
 
-var (
-	asksDuration = regexp.MustCompile(`(?i)\b(how (long|soon|quick|quickly|fast|late|early|many (days|weeks|months|hours|years))|when|what time|deadline|opening (hours|times))\b`)
-	asksMoney    = regexp.MustCompile(`(?i)\b(how much|what does .* cost|what do .* cost|price of|cost of|what's the cost|how expensive)\b`)
+// kinds of fact, by how they are asked for and by what a sentence that states
+// one looks like. The first that matches is taken.
+var facts = []struct {
+	kind       kind
+	asks, says *regexp.Regexp
+	only       bag // words and concepts that ask for the kind and say nothing of the subject
+}{
+	{
+		kind: money,
+		asks: regexp.MustCompile(`(?i)\b(how much|what (does|do|would|will) .* cost|price of|cost of|what's the (cost|price)|how expensive|(have to|do i|must i|need to) pay( extra)? (for|to)|is (it|there|this) .*(free|charge|fee)|are .* free)\b`),
+		says: regexp.MustCompile(`(?i)([£$€] ?\d|\b\d+(\.\d\d)? ?(pounds|euros|dollars|pence|gbp|eur|usd|percent|per cent|million|billion)\b|\d ?%|\bfree\b|\b(no|not|without) (charge|fee)|\b(pay|cost)s?\b)`),
+		only: wordSet(`much cost costs price prices pay charge free extra ~cost`),
+	},
+	{
+		kind: duration,
+		asks: regexp.MustCompile(`(?i)\b(how (long|soon|quick|quickly|fast|late|early|far ahead|far in advance|many (days|weeks|months|hours|years))|when|what time|deadline|opening (hours|times))\b`),
+		says: regexp.MustCompile(`(?i)(\b(\d+|one|two|three|four|five|six|seven|eight|nine|ten|twelve|fourteen|thirty|a|an|per|each|every|same|next)[\s-](?:[a-z]+[\s-])?(minute|hour|day|week|fortnight|month|year)s?\b|\b\d{1,2}[:.]\d\d\b|\b\d{1,2} ?(am|pm)\b|\b(mon|tues|wednes|thurs|fri|satur|sun)days?\b|\b(when|until|before|as soon as|immediately|at once|straight away|at any time|any time|does not expire|overnight|lifetime|[12]\d{3})\b|\b\d{1,2} (january|february|march|april|may|june|july|august|september|october|november|december)\b)`),
+		only: wordSet(`long soon days time quickly fast far early`),
+	},
+	{
+		kind: phone,
+		asks: regexp.MustCompile(`(?i)\b((phone|telephone) number|number (to|can i|do i) (call|ring)|call you|ring you|phone you)\b`),
+		says: regexp.MustCompile(`\+?\d[\d ()-]{7,}\d`),
+		only: wordSet(`number`),
+	},
+	{
+		kind: cause,
+		asks: regexp.MustCompile(`(?i)^\W*(but |and |so )?(why|how come|what for)\b`),
+		says: regexp.MustCompile(`(?i)\b(because|so that|in order to|since|due to|reason)\b`),
+	},
+}
 
-	saysDuration = regexp.MustCompile(`(?i)(\b(\d+|one|two|three|four|five|six|seven|eight|nine|ten|twelve|fourteen|thirty|a|an|per|each|every|same|next)[\s-](?:[a-z]+[\s-])?(minute|hour|day|week|fortnight|month|year)s?\b|\b\d{1,2}[:.]\d\d\b|\b\d{1,2} ?(am|pm)\b|\b(mon|tues|wednes|thurs|fri|satur|sun)days?\b|\b(immediately|at once|straight away|at any time|any time|never expires?|does not expire|overnight|lifetime|[12]\d{3})\b)`)
-	saysMoney    = regexp.MustCompile(`(?i)([£$€] ?\d|\b\d+(\.\d\d)? ?(pounds|euros|dollars|pence|gbp|eur|usd|percent|per cent|million|billion)\b|\d ?%|\bfree\b|\bno charge\b|\bnot charge\b)`)
+// statedIn reports whether a text states a fact of the kind.
+func (k kind) statedIn(text string) bool {
+	for _, f := range facts {
+		if f.kind == k {
+			return f.says.MatchString(text)
+		}
+	}
+	return true
+}
+
+// ownConcept reports whether a stem alone puts a concept other than token.
+func ownConcept(stem, token string) bool {
+	for _, w := range ways[stem] {
+		if len(w.stems) == 1 && w.token != token {
+			return true
+		}
+	}
+	return false
+}
+
+// asideWeight is what a term counts for that stands outside the clause which
+// asks: "I bought a jumper in May, can I still return it?"
+const asideWeight = 0.25
+
+var (
+	clauseEnd = regexp.MustCompile(`[.,;:!?]+(\s|$)`)
+	asksHere  = regexp.MustCompile(`(?i)^\W*((and|but|so|also|then) )?(can|could|do|does|did|is|are|am|was|will|would|may|should|shall|how|what|what's|when|where|which|who|why|whose)\b`)
+)
+
+// asides returns the byte ranges of the clauses that do not ask, when another
+// one does.
+func asides(text string) [][2]int {
+	var out [][2]int
+	start, questions := 0, 0
+	for _, end := range append(clauseEnd.FindAllStringIndex(text, -1), []int{len(text), len(text)}) {
+		switch clause := text[start:end[0]]; {
+		case asksHere.MatchString(clause):
+			questions++
+		case strings.TrimSpace(clause) != "":
+			out = append(out, [2]int{start, end[0]})
+		}
+		start = end[1]
+	}
+	if questions == 0 {
+		return nil
+	}
+	return out
+}
+
+// askedBy reports whether a text, such as a heading, asks for the kind.
+func (k kind) askedBy(text string) bool {
+	for _, f := range facts {
+		if f.kind == k {
+			return f.asks.MatchString(text)
+		}
+	}
+	return false
+}
+
+// negation finds sentences that say what is not so; deniesToo, questions that
+// ask for them.
+var (
+	negation  = regexp.MustCompile(`(?i)\b(not|cannot|never|no|\w+n't)\b`)
+	deniesToo = regexp.MustCompile(`(?i)\b(can't|cannot|can not|won't|not allowed|doesn't|isn't|aren't|never)\b`)
 )
 
 // parseQuestion finds the informative terms of a question.
@@ -54,17 +149,19 @@ func (s *shelf) parseQuestion(text string) question {
 		}
 	}
 	text = tidy(clean(text))
-	var q question
-	switch {
-	case asksMoney.MatchString(text):
-		q.kind = money
-	case asksDuration.MatchString(text):
-		q.kind = duration
+	q := question{negative: deniesToo.MatchString(text)}
+	var only bag
+	for _, f := range facts {
+		if f.asks.MatchString(text) {
+			q.kind, only = f.kind, f.only
+			break
+		}
 	}
 	ws := words(text)
 	cased := strings.IndexFunc(text, unicode.IsLower) >= 0 // not all in capitals
 	used := make([]bool, len(ws))
-	seen := bag{}
+	seen := map[string]int{}
+	aside := asides(text)
 	for i, w := range ws {
 		if used[i] || len(q.asked) == maxAsked {
 			continue
@@ -78,7 +175,9 @@ func (s *shelf) parseQuestion(text string) question {
 			if len(way.stems) > 1 {
 				a.terms, a.exact = []string{way.token}, ""
 				for _, j := range at {
-					used[j] = true
+					// A word with a meaning of its own, as the object often
+					// has, is asked about besides.
+					used[j] = j == i || !ownConcept(ws[j].stem, way.token)
 				}
 				break
 			}
@@ -86,8 +185,11 @@ func (s *shelf) parseQuestion(text string) question {
 				a.terms = append(a.terms, way.token)
 			}
 		}
+		if used[i] && only.has(a.terms[0]) {
+			continue
+		}
 		if !used[i] {
-			if stopWords.has(w.text) || asksOnly(q.kind, w.text) {
+			if stopWords.has(w.text) || only.has(w.text) {
 				continue
 			}
 			a.exact = w.stem
@@ -95,25 +197,24 @@ func (s *shelf) parseQuestion(text string) question {
 			a.light = lightWords.has(w.text) || lightStems.has(w.stem)
 			a.key = !a.light && (w.isNumber() && !countsTime(ws, i) || cased && properNoun(text, ws, i))
 		}
-		if seen.has(a.terms[0]) {
+		if at, ok := seen[a.terms[0]]; ok {
+			// Said twice, it matters more.
+			q.asked[at].weight *= againWeight
 			continue
 		}
-		seen[a.terms[0]] = struct{}{}
+		seen[a.terms[0]] = len(q.asked)
+		if i+1 < len(ws) && a.exact != "" && !stopWords.has(ws[i+1].text) {
+			q.pairs = append(q.pairs, " "+w.stem+" "+ws[i+1].stem+" ")
+		}
 		s.weigh(&a)
+		for _, r := range aside {
+			if ws[i].start >= r[0] && ws[i].start < r[1] {
+				a.weight, a.key = a.weight*asideWeight, false
+			}
+		}
 		q.asked = append(q.asked, a)
 	}
 	return q
-}
-
-// asksOnly reports that a word says what kind of fact is asked, not about what.
-func asksOnly(k kind, text string) bool {
-	switch k {
-	case duration:
-		return text == "long" || text == "soon" || text == "days" || text == "time" || text == "quickly" || text == "fast"
-	case money:
-		return text == "much" || text == "cost" || text == "price"
-	}
-	return false
 }
 
 // properNoun reports whether the word is written as a name: with a capital
@@ -144,8 +245,10 @@ func countsTime(ws []word, i int) bool {
 // Weights: no single term decides alone, and an everyday word hardly counts.
 const (
 	leastWeight = 1.0
-	mostWeight  = 4.0
+	mostWeight  = 3.5
+	newWeight   = 5.0 // of a term that no page has
 	lightWeight = 0.4
+	againWeight = 1.4
 )
 
 func (s *shelf) weigh(a *asked) {
@@ -153,7 +256,11 @@ func (s *shelf) weigh(a *asked) {
 	for _, t := range a.terms {
 		df = max(df, s.df[t])
 	}
+	a.known = df > 0
 	a.weight = min(max(s.idf(df), leastWeight), mostWeight)
+	if !a.known {
+		a.weight = newWeight
+	}
 	if a.light {
 		a.weight = lightWeight
 	}
@@ -170,9 +277,9 @@ func wordSet(list string) bag {
 // stopWords tell nothing about the subject of a question.
 var stopWords = wordSet(`
 a about above after again all also am an and any anybody anyone anything are aren't as at be been before being below between both but by
-can can't cannot could couldn't did didn't do does doesn't doing don't down during each either else ever every few for from further
-get gets getting give go goes going got had hadn't has hasn't have haven't having he he's her here here's hers herself hi hello hey him himself his how how's
-i i'd i'll i'm i've if in into is isn't it it's its itself just kindly know let let's like likely look looking me may maybe might more most mustn't must my myself
+can can't cannot could couldn't did didn't do does doesn't doing don't down during each either else ever every far few for from further
+gave get gets getting give given go goes going got had hadn't has hasn't have haven't having he he's her here here's hers herself hi hello hey him himself his how how's
+i i'd i'll i'm i've if in into is isn't it it's its itself just kindly know let let's like likely look looking me may maybe might more most mustn't must my myself near nearby
 need needs no nor not now of off ok okay on once one only or other others ought our ours ourselves out over own please possible put quite really
 same say says see shall shan't she she's should shouldn't so some somebody someone something still such sure take takes tell than thank thanks that that's the their theirs them themselves then there there's these they they're they've thing things this those though through to too
 try trying under until up upon us use usually using very want wanted wants was wasn't way we we're we've were weren't what what's whats when when's where where's whether which while who who's whom whose why will with within won't wonder wondering would wouldn't
@@ -181,12 +288,12 @@ yes yet you you're you've you'd you'll your yours yourself explain info informat
 
 // lightWords are everyday words that a page may do without.
 var lightWords = wordSet(`
-already ago again back bad been best better big bit buy bought came day days due easy enough fast find first friend friend's gift
+ahead advance already ago again back bad been best better big bit buy bought came day days due easy enough fast find first friend friend's purchase purchases gift
 good great guys happened hear help hour hours keep kept last later least left long lot lots make makes many minute minutes mine mom
 month months morning much mum my new next nice old online order ordered orders part people place present products product quick quickly right
 sister son daughter brother husband wife week weeks year years soon start stuff time times today tomorrow tonight yesterday two three wait want
 waiting item items bought else kind sort type types policy policies rule rules option options available customer customers company shop store stores
-live right arrive arrived arrives someone's normally sent send started offer offers sell accept provide allow let
+live right arrive arrived arrives someone's normally sent send started offer offers accept provide allow let
 `)
 
 // lightStems are lightWords in any form.
