@@ -60,6 +60,9 @@ func (c *Catalog) proves(e entry, res engine.Resource) error {
 	if !by.def.Personal || by.def.Risk != engine.Read {
 		return fmt.Errorf("%q is not a personal action that only reads", res.Action)
 	}
+	if len(by.def.Resources) > 0 {
+		return fmt.Errorf("%q needs proof itself", res.Action)
+	}
 	required := by.def.Args.Required()
 	switch {
 	case by.def.Args.Has(res.Argument):

@@ -110,7 +110,7 @@ func (q *request) listID(a *action) string {
 	if q.path == nil {
 		return ""
 	}
-	path, _, _ := strings.Cut(q.path.uri.Raw(), "?")
+	path, _, _ := strings.Cut(q.path.source, "?")
 	last := path[strings.LastIndexByte(path, '/')+1:]
 	for _, name := range q.pathArgs {
 		if last == "{"+name+"}" {

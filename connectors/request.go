@@ -4,14 +4,12 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"net/url"
 	"regexp"
 	"strconv"
 	"strings"
 	"unicode/utf8"
 
-	"github.com/yosida95/uritemplate/v3"
 	"go.yaml.in/yaml/v3"
 
 	"vouchsafe/engine"
@@ -37,36 +35,8 @@ type parameter struct {
 	value *template
 }
 
-// template is an RFC 6570 template whose values stay one percent-encoded piece
-// each.
-type template struct {
-	uri    *uritemplate.Template
-	vars   []string
-	inPath bool // where a value with slashes and dots could climb
-}
-
 // pinnedNames are the values of the verified customer that a request may use.
 var pinnedNames = []string{"email", "name", "subject"}
-
-var templateExpression = regexp.MustCompile(`\{([^{}]*)\}`)
-
-// parseTemplate compiles a template. It refuses the operators that let a value
-// bring reserved characters of its own.
-func parseTemplate(source string) (*template, error) {
-	for _, m := range templateExpression.FindAllStringSubmatch(source, -1) {
-		switch {
-		case strings.HasPrefix(m[1], "+") || strings.HasPrefix(m[1], "#"):
-			return nil, fmt.Errorf("{%s} would let a value bring slashes and question marks of its own; write {%s}", m[1], m[1][1:])
-		case strings.Contains(m[1], ":"):
-			return nil, fmt.Errorf("{%s} would cut a value short, and so name another record", m[1])
-		}
-	}
-	uri, err := uritemplate.New(source)
-	if err != nil {
-		return nil, errors.New(strings.TrimPrefix(err.Error(), "uritemplate:"))
-	}
-	return &template{uri: uri, vars: uri.Varnames()}, nil
-}
 
 // readRequest reads an action's request.
 func (r *reader) readRequest(n *yaml.Node, personal bool, args *engine.ArgSchema) *request {
@@ -88,13 +58,19 @@ func (r *reader) readRequest(n *yaml.Node, personal bool, args *engine.ArgSchema
 			}
 			if q.path = r.template(n, "path", source); q.path != nil {
 				q.path.inPath = true
-				q.pathArgs = r.variables(n, "path", q.path.vars, q, personal, args)
+				for _, name := range r.variables(n, "path", q.path.vars, q, personal, args) {
+					if q.path.asksFor(name) {
+						q.queryArgs = append(q.queryArgs, name)
+					} else {
+						q.pathArgs = append(q.pathArgs, name)
+					}
+				}
 			}
 		},
 		"query": func(n *yaml.Node) {
 			for _, p := range r.pairs(n, "query") {
 				what := "query " + strconv.Quote(p.key)
-				if t := r.template(p.value, what, r.scalar(p.value, what)); t != nil {
+				if t := r.template(p.value, what, encodeLiterals(r.scalar(p.value, what))); t != nil {
 					q.query = append(q.query, parameter{p.key, t})
 					q.queryArgs = append(q.queryArgs, r.variables(p.value, what, t.vars, q, personal, args)...)
 				}
@@ -124,7 +100,7 @@ func (r *reader) readRequest(n *yaml.Node, personal bool, args *engine.ArgSchema
 // checkPathTemplate refuses a path that could lead anywhere but below the
 // connection's base URL.
 func checkPathTemplate(source string) error {
-	literal := templateExpression.ReplaceAllString(source, "x")
+	literal := templateBraces.ReplaceAllString(source, "x")
 	switch {
 	case !strings.HasPrefix(source, "/"):
 		return errors.New(`must start with "/": the connection has the rest of the URL`)
@@ -266,7 +242,7 @@ func (q *request) build(ctx context.Context, args map[string]any, pinned gate.Pi
 	path, inPath, _ := strings.Cut(full, "?")
 	// A trailing slash is the manifest's own, never that of an empty value.
 	checked := path
-	if strings.HasSuffix(q.path.uri.Raw(), "/") && path != "/" {
+	if strings.HasSuffix(q.path.source, "/") && path != "/" {
 		checked = strings.TrimSuffix(path, "/")
 	}
 	if path != "/" || len(q.pathArgs) > 0 {
@@ -290,7 +266,7 @@ func (q *request) build(ctx context.Context, args map[string]any, pinned gate.Pi
 		if query != "" {
 			query += "&"
 		}
-		query += queryEscape(p.name) + "=" + queryEscape(plain)
+		query += percentEncode(p.name) + "=" + percentEncode(plain)
 	}
 	b.path, b.query = path, query
 	if q.body == nil {
@@ -326,93 +302,4 @@ func jqObject(args map[string]any) (any, error) {
 		return nil, errArgument
 	}
 	return decodeJSON(b)
-}
-
-func queryEscape(s string) string {
-	return strings.ReplaceAll(url.QueryEscape(s), "+", "%20")
-}
-
-// expand fills in a template, and tells whether any of its variables had a value.
-func (t *template) expand(args, pinned map[string]any) (expanded string, filled bool, err error) {
-	values := uritemplate.Values{}
-	for _, name := range t.vars {
-		if key, ok := strings.CutPrefix(name, "pinned."); ok {
-			v, _ := pinned[key].(string)
-			if v == "" || t.inPath && climbs(v) {
-				return "", false, errPinned
-			}
-			values.Set(name, uritemplate.String(v))
-			filled = true
-			continue
-		}
-		arg, given := args[name]
-		if !given || arg == nil {
-			continue
-		}
-		v, ok := t.value(arg)
-		if !ok {
-			return "", false, errArgument
-		}
-		values.Set(name, v)
-		filled = true
-	}
-	if expanded, err = t.uri.Expand(values); err != nil {
-		return "", false, errArgument
-	}
-	return expanded, filled, nil
-}
-
-// value is a scalar or, in a query, a list of scalars, as a template takes it.
-func (t *template) value(arg any) (uritemplate.Value, bool) {
-	if list, ok := arg.([]any); ok && !t.inPath {
-		texts := make([]string, 0, len(list))
-		for _, item := range list {
-			s, ok := scalarText(item)
-			if !ok || !utf8.ValidString(s) {
-				return uritemplate.Value{}, false
-			}
-			texts = append(texts, s)
-		}
-		return uritemplate.List(texts...), len(texts) > 0
-	}
-	s, ok := scalarText(arg)
-	if !ok || !utf8.ValidString(s) || t.inPath && climbs(s) {
-		return uritemplate.Value{}, false
-	}
-	return uritemplate.String(s), true
-}
-
-// climbs reports a value that a careless server, decoding before it splits,
-// would take for a way up or for the end of the text.
-func climbs(s string) bool {
-	for _, c := range s {
-		if c < 0x20 || c == 0x7f {
-			return true
-		}
-	}
-	for _, part := range strings.FieldsFunc(s, func(c rune) bool { return c == '/' || c == '\\' }) {
-		if part == "." || part == ".." {
-			return true
-		}
-	}
-	return false
-}
-
-// scalarText is a JSON scalar as text.
-func scalarText(v any) (string, bool) {
-	switch v := v.(type) {
-	case string:
-		return v, true
-	case json.Number:
-		return v.String(), true
-	case bool:
-		return strconv.FormatBool(v), true
-	case int:
-		return strconv.Itoa(v), true
-	case int64:
-		return strconv.FormatInt(v, 10), true
-	case float64:
-		return strconv.FormatFloat(v, 'f', -1, 64), true
-	}
-	return "", false
 }

@@ -166,9 +166,10 @@ func (p *response) record(ctx context.Context, v any) gate.Record {
 			rec.Fields[f.name] = got
 		}
 	}
-	if p.id != nil {
+	switch {
+	case p.id != nil:
 		rec.ID = idText(p.id.one(ctx, v))
-	} else {
+	case p.many(): // records of a list are told apart somehow
 		rec.ID = idText(rec.Fields["id"])
 	}
 	if p.owner != nil {

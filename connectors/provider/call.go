@@ -33,6 +33,7 @@ type Error struct {
 	Code    string // one of the codes below
 	NotSent bool   // the outside system has certainly not received the request
 	Timeout bool   // time ran out
+	Message string // what our own provider says of it, in words; may be empty
 }
 
 // The codes of an Error.
@@ -55,5 +56,9 @@ func (e *Error) Error() string {
 	if e.NotSent {
 		sent = "nothing was sent"
 	}
-	return fmt.Sprintf("connection provider: %s (%s)", e.Code, sent)
+	text := fmt.Sprintf("connection provider: %s (%s)", e.Code, sent)
+	if e.Message != "" {
+		text += ": " + e.Message
+	}
+	return text
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/http"
 	"net/netip"
 	"net/textproto"
@@ -242,13 +241,4 @@ func (c Connection) spellings(cred Credential) []string {
 		secrets = append(secrets, strings.TrimSpace(token))
 	}
 	return secrets
-}
-
-// hostPort is what is dialled for a base URL.
-func hostPort(u *url.URL) string {
-	port := u.Port()
-	if port == "" {
-		port = map[string]string{"http": "80", "https": "443"}[u.Scheme]
-	}
-	return net.JoinHostPort(u.Hostname(), port)
 }

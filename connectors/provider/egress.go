@@ -1,6 +1,7 @@
 package provider
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -104,20 +105,23 @@ func newTransport(keep bool) *http.Transport {
 
 // scrub takes every spelling of a credential out of a text.
 func scrub(text []byte, secrets []string) []byte {
-	s := string(text)
 	for _, secret := range secrets {
 		if len(secret) < minSecret {
 			continue
 		}
 		quoted, _ := json.Marshal(secret)
-		for _, spelling := range []string{secret, string(quoted[1 : len(quoted)-1]), url.QueryEscape(secret), url.PathEscape(secret)} {
-			if strings.Contains(s, spelling) {
-				s = strings.ReplaceAll(s, spelling, "[removed]")
+		inJSON := string(quoted[1 : len(quoted)-1])
+		for _, spelling := range []string{
+			secret,
+			inJSON,
+			strings.ReplaceAll(inJSON, "/", `\/`),
+			url.QueryEscape(secret),
+			url.PathEscape(secret),
+		} {
+			if bytes.Contains(text, []byte(spelling)) {
+				text = bytes.ReplaceAll(text, []byte(spelling), []byte("[removed]"))
 			}
 		}
 	}
-	if len(s) == len(text) {
-		return text
-	}
-	return []byte(s)
+	return text
 }

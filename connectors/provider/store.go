@@ -25,6 +25,7 @@ var (
 	ErrNoKey        = errors.New("the master key file is missing")
 	ErrWrongKey     = errors.New("the master key does not open this store")
 	ErrLocked       = errors.New("another process has the store open")
+	errRejected     = errors.New("the connection is refused")
 )
 
 const (
@@ -204,7 +205,10 @@ func (c Connection) bound(field string) []byte {
 // Put adds a connection, or replaces one whole: URL and credential together.
 func (s *Store) Put(c Connection, cred Credential) error {
 	if err := c.check(cred); err != nil {
-		return err
+		return fmt.Errorf("%w: %w", errRejected, err)
+	}
+	if c.Created.IsZero() {
+		c.Created = time.Now().UTC()
 	}
 	rec := record{Version: recordVersion, Type: c.Type, BaseURL: c.BaseURL, Header: c.Header, Query: c.Query,
 		Created: c.Created, Secrets: map[string][]byte{}}
