@@ -41,7 +41,7 @@ button.primary, .choices .primary { background: var(--accent); color: var(--on);
 .note button { background: none; border: 0; color: inherit; text-decoration: underline; padding: 4px 6px; font-weight: 600; }
 form { display: flex; flex-wrap: wrap; align-items: flex-end; gap: 8px; padding: 12px; border-top: 1px solid var(--line); }
 textarea { flex: 1; min-width: 0; min-height: 44px; max-height: 140px; resize: none; field-sizing: content; padding: 10px 14px; border: 1px solid var(--line); border-radius: 14px; background: var(--paper); }
-textarea:focus-visible { outline: 2px solid var(--accent); outline-offset: -1px; }
+textarea:focus-visible { outline: 2px solid var(--soft); outline-offset: -1px; }
 textarea::placeholder { color: var(--soft); opacity: 1; }
 form .primary { width: 44px; height: 44px; border-radius: 14px; display: grid; place-items: center; padding: 0; }
 form .primary:disabled { opacity: .4; }
