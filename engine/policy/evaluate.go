@@ -19,6 +19,27 @@ var (
 	ErrMalformed = errors.New("the policy's decision is malformed")
 )
 
+// evaluationError says that an evaluation failed and where. OPA's own text may
+// quote what a built-in was given, so it is left out: an input holds personal
+// data and an error is logged.
+type evaluationError struct{ err error }
+
+func (e *evaluationError) Error() string {
+	if topdown.IsCancel(e.err) {
+		return "evaluating the policy: it took too long or was cancelled"
+	}
+	var at *topdown.Error
+	if !errors.As(e.err, &at) {
+		return "evaluating the policy: it failed"
+	}
+	if at.Location == nil {
+		return "evaluating the policy: " + at.Code
+	}
+	return fmt.Sprintf("evaluating the policy: %s at %s:%d", at.Code, at.Location.File, at.Location.Row)
+}
+
+func (e *evaluationError) Unwrap() error { return e.err }
+
 // worker is what one evaluation needs and the next can use again.
 type worker struct {
 	cache  ruleCache
@@ -61,7 +82,7 @@ func (s *Set) evaluate(ctx context.Context, query ast.Body, input ast.Value) (as
 	s.workers.Put(w)
 	switch {
 	case err != nil:
-		return nil, fmt.Errorf("evaluating the policy: %w", err)
+		return nil, &evaluationError{err}
 	case results == 0:
 		return nil, ErrUndefined
 	case results > 1 || value == nil:
