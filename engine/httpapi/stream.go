@@ -1,0 +1,126 @@
+package httpapi
+
+import (
+	"context"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/gin-gonic/gin"
+
+	"vouchsafe/engine/conversation"
+)
+
+// A stream says something this often, so that proxies keep it open, and gives
+// up on a client that does not read for this long.
+const (
+	heartbeat    = 10 * time.Second
+	writeTimeout = 10 * time.Second
+)
+
+var (
+	eventsType = []string{"text/event-stream"}
+	unbuffered = []string{"no"}
+)
+
+// stream writes server-sent events. Nothing is sent before the first one, so
+// that a turn which fails at once is still a plain problem.
+type stream struct {
+	mu      sync.Mutex
+	w       gin.ResponseWriter
+	control *http.ResponseController
+	cancel  context.CancelFunc // called when the client has gone
+	buf     []byte
+	started bool
+	broken  bool
+}
+
+// streamTurn takes a turn and sends each reply as it is known.
+func (x *exchange) streamTurn(ctx context.Context, cancel context.CancelFunc, t conversation.Turn) error {
+	s := &stream{w: x.w, control: http.NewResponseController(x.w), cancel: cancel}
+	stop := s.beat(heartbeat)
+	defer stop()
+	answer, err := x.s.o.Chat.Turn(ctx, t, func(r conversation.Reply) {
+		if b, err := appendValue(nil, r); err == nil {
+			s.event("reply", b)
+		}
+	})
+	stop()
+	if err != nil {
+		p := problemOf(err)
+		if !s.started {
+			return p
+		}
+		x.fail(p) // the response has begun, so this only logs
+		s.event("error", p.append(nil, statusOf(p.code)))
+		return nil
+	}
+	b, err := appendValue(nil, struct {
+		Conversation string             `json:"conversation"`
+		Identity     conversation.Shown `json:"identity"`
+	}{answer.Conversation, answer.Identity})
+	if err != nil {
+		return err
+	}
+	s.event("done", b)
+	return nil
+}
+
+// event sends one event. data is one line of JSON.
+func (s *stream) event(name string, data []byte) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.buf = append(s.buf[:0], "event: "...)
+	s.buf = append(s.buf, name...)
+	s.buf = append(s.buf, "\ndata: "...)
+	s.buf = append(s.buf, data...)
+	s.sendLocked(append(s.buf, "\n\n"...))
+}
+
+func (s *stream) sendLocked(b []byte) {
+	if s.broken {
+		return
+	}
+	if !s.started {
+		s.started = true
+		h := s.w.Header()
+		h["Content-Type"] = eventsType
+		h["X-Accel-Buffering"] = unbuffered
+		s.w.WriteHeader(http.StatusOK)
+	}
+	err := s.control.SetWriteDeadline(time.Now().Add(writeTimeout))
+	if err == nil {
+		_, err = s.w.Write(b)
+	}
+	if err == nil {
+		err = s.control.Flush()
+	}
+	if err != nil {
+		s.broken = true
+		s.cancel()
+	}
+}
+
+// beat sends comments until stop is called, which waits for the last one.
+func (s *stream) beat(every time.Duration) (stop func()) {
+	done, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		ticker := time.NewTicker(every)
+		defer ticker.Stop()
+		for {
+			select {
+			case <-done:
+				return
+			case <-ticker.C:
+				s.mu.Lock()
+				s.sendLocked([]byte(": still here\n\n"))
+				s.mu.Unlock()
+			}
+		}
+	}()
+	return sync.OnceFunc(func() {
+		close(done)
+		<-ended
+	})
+}
