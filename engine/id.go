@@ -4,19 +4,30 @@ import (
 	"crypto/rand"
 	"encoding/base32"
 	"encoding/binary"
+	"sync/atomic"
 	"time"
 )
 
 var idEncoding = base32.NewEncoding("0123456789abcdefghjkmnpqrstvwxyz").WithPadding(base32.NoPadding)
 
-// NewID returns an unguessable id that starts with prefix and an underscore.
-// It holds 48 bits of Unix milliseconds and 80 random bits, and sorts by time.
+// last is the highest time and count that an id was made of.
+var last atomic.Uint64
+
+// NewID returns an id that starts with prefix and an underscore. It holds 48
+// bits of Unix milliseconds, 16 bits of count and 64 random bits, and sorts
+// after every id that this process made before it.
 func NewID(prefix string, now time.Time) string {
+	at := uint64(now.UnixMilli()) << 16
+	for {
+		before := last.Load()
+		if next := max(at, before+1); last.CompareAndSwap(before, next) {
+			at = next
+			break
+		}
+	}
 	var raw [16]byte
-	rand.Read(raw[6:])
-	ms := uint64(now.UnixMilli())
-	binary.BigEndian.PutUint16(raw[0:], uint16(ms>>32))
-	binary.BigEndian.PutUint32(raw[2:], uint32(ms))
+	binary.BigEndian.PutUint64(raw[0:], at)
+	rand.Read(raw[8:])
 	buf := make([]byte, 0, len(prefix)+1+26)
 	buf = append(buf, prefix...)
 	buf = append(buf, '_')

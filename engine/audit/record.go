@@ -23,8 +23,8 @@ type Decision struct {
 	Site string
 	// Cause is why a token did not verify, for auditors and integrators.
 	Cause string
-	// Problem says what was wrong with arguments, without their values, or why
-	// the policy could not be asked.
+	// Problem says more: which claim was at fault, what was wrong with
+	// arguments, or why the policy could not be asked. It quotes no value.
 	Problem string
 	// Parent is the decision this one serves, when it resolves a record for it.
 	Parent string

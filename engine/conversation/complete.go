@@ -180,8 +180,8 @@ func (t *turn) choose(ctx context.Context, a *engine.Action, step *plan.Step, na
 	for _, r := range found[:min(len(found), maxChoices)] {
 		choices = append(choices, plan.Choice{Value: recordID(r), Label: phrase.Line(r, source.Fields, t.in.Site.Location), Words: words(r)})
 	}
-	if i, ok := t.s.planner(t.in.Site).Pick(plan.Message{Text: step.About, Now: t.s.clock(), Location: t.in.Site.Location}, choices); ok {
-		return &found[i], true
+	if c, ok := plan.Pick(step.About, choices, t.s.clock(), t.in.Site.Location); ok {
+		return find(found, c.Value), true
 	}
 	text := "Which one do you mean?"
 	if len(found) > maxChoices {

@@ -113,6 +113,7 @@ func (g *Gate) decide(ctx context.Context, r Request, anyArgs bool) *considered 
 		Decision: engine.Decision{ID: engine.NewID("d", now), Time: now, Policy: set.Revision()},
 		Site:     r.Site.ID,
 		Cause:    r.Identity.Cause,
+		Problem:  r.Identity.Detail,
 		Parent:   r.parent,
 		Input:    &c.input,
 	}

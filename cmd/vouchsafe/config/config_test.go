@@ -314,7 +314,7 @@ func TestReadingASource(t *testing.T) {
 	}{
 		{"bytes", file("a", "s3cret"), "s3cret"},
 		{"one newline dropped", file("b", "s3cret\n"), "s3cret"},
-		{"one CRLF dropped", file("c", "s3cret\r\n"), "s3cret"},
+		{"only the newline of a CRLF dropped", file("c", "s3cret\r\n"), "s3cret\r"},
 		{"only one", file("d", "s3cret\n\n"), "s3cret\n"},
 		{"spaces are bytes", file("e", " s3cret \n"), " s3cret "},
 		{"zero bytes are bytes", file("f", "\x00\xff"), "\x00\xff"},

@@ -40,7 +40,6 @@ func (k KeySource) Read() ([]byte, error) {
 			return nil, err
 		}
 		b = bytes.TrimSuffix(b, []byte("\n"))
-		b = bytes.TrimSuffix(b, []byte("\r"))
 		if len(b) == 0 {
 			return nil, errors.New("the file is empty")
 		}

@@ -1,0 +1,226 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"vouchsafe/connectors"
+	"vouchsafe/engine"
+	"vouchsafe/engine/audit"
+	"vouchsafe/engine/confirm"
+	"vouchsafe/engine/conversation"
+	"vouchsafe/engine/gate"
+	"vouchsafe/engine/httpapi"
+	"vouchsafe/engine/httpapi/widget"
+	"vouchsafe/engine/identity"
+	"vouchsafe/engine/policy"
+	"vouchsafe/engine/store"
+	"vouchsafe/kb"
+)
+
+// The files in the data folder.
+const (
+	auditFile    = "audit.db"
+	stateFile    = "state.db"
+	kbFile       = "kb.db"
+	adminSocket  = "admin.sock"
+	providerDir  = "provider"
+	providerSock = "provider.sock"
+)
+
+// settings are everything a gate is assembled from, wherever it came from.
+type settings struct {
+	data     string
+	policies fs.FS
+	sites    []siteSettings
+	provider connectors.ProviderClient
+	limits   httpapi.Limits
+	proxies  []netip.Prefix
+	demo     *httpapi.Demo
+	hosts    func(host string) bool
+	log      *slog.Logger
+}
+
+// siteSettings is one site to be served.
+type siteSettings struct {
+	site      engine.Site
+	verifier  *identity.Verifier
+	manifests []*connectors.Manifest
+	// knowledge is the site's help folder, nil for none; knowledgeURL is where
+	// it is published.
+	knowledge    fs.FS
+	knowledgeURL string
+}
+
+// app is an assembled gate.
+type app struct {
+	server *httpapi.Server
+	audit  *audit.Log
+	state  *store.DB
+	kb     *kb.Base
+	policy *policy.Engine
+	sites  []siteSettings
+	log    *slog.Logger
+}
+
+// assemble opens the files and puts a gate together.
+func assemble(ctx context.Context, s settings) (_ *app, err error) {
+	a := &app{sites: s.sites, log: s.log}
+	defer func() {
+		if err != nil {
+			a.close()
+		}
+	}()
+	set, err := policy.Compile(s.policies)
+	if err != nil {
+		return nil, fmt.Errorf("the policies cannot be used: %w", err)
+	}
+	a.policy = policy.NewEngine(set)
+	revision := func() string { return a.policy.Active().Revision() }
+	if a.audit, err = audit.Open(filepath.Join(s.data, auditFile), store.Options{}); err != nil {
+		return nil, err
+	}
+	if a.state, err = store.Open(filepath.Join(s.data, stateFile), "state", store.Options{}); err != nil {
+		return nil, err
+	}
+	if a.kb, err = kb.Open(filepath.Join(s.data, kbFile)); err != nil {
+		return nil, err
+	}
+	g := gate.New(gate.Options{Policy: a.policy, Log: a.audit})
+	sites := make(map[string]*httpapi.Site, len(s.sites))
+	for _, site := range s.sites {
+		if err := a.importHelp(ctx, site); err != nil {
+			return nil, err
+		}
+		bound, err := bind(site, s.provider, a.kb)
+		if err != nil {
+			return nil, err
+		}
+		sites[site.site.ID] = &httpapi.Site{Gate: bound, Verify: site.verifier.Verify}
+	}
+	confirmations := confirm.New(a.state, g, revision, time.Now)
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	a.server, err = httpapi.New(httpapi.Options{
+		Sites:          sites,
+		Gate:           g,
+		Act:            confirmations,
+		Chat:           conversation.New(a.state, g, confirmations, time.Now),
+		Log:            a.audit,
+		State:          a.state,
+		Limits:         s.limits,
+		TrustedProxies: s.proxies,
+		Hosts:          s.hosts,
+		Demo:           s.demo,
+		Metrics:        registry,
+		Logger:         s.log,
+		Health:         a.health,
+		Policy:         revision,
+		Version:        version(),
+		Widget:         widget.JS,
+		WidgetETag:     widget.ETag,
+		AdminRoutes:    a.adminRoutes,
+	})
+	return a, err
+}
+
+// bind joins a site's actions to their connectors.
+func bind(s siteSettings, p connectors.ProviderClient, base *kb.Base) (*gate.Site, error) {
+	manifests := s.manifests
+	if s.knowledge != nil && !declaresKnowledge(manifests) {
+		manifests = append(manifests[:len(manifests):len(manifests)], connectors.KnowledgeManifest())
+	}
+	catalog, err := connectors.NewCatalog(manifests)
+	if err != nil {
+		return nil, fmt.Errorf("site %s: %w", s.site.ID, err)
+	}
+	made := map[*connectors.Manifest]gate.Connector{}
+	var bindings []gate.Binding
+	for _, action := range catalog.Actions() {
+		m := catalog.Manifest(action.Name)
+		if made[m] == nil {
+			if m.Kind == connectors.KindKnowledge {
+				made[m] = base.Connector(s.site.ID, time.Now)
+			} else {
+				made[m] = connectors.NewREST(m, s.site.ID, p, time.Now)
+			}
+		}
+		bindings = append(bindings, gate.Binding{Action: action, Connector: made[m]})
+	}
+	site := s.site
+	return gate.NewSite(&site, bindings)
+}
+
+func declaresKnowledge(ms []*connectors.Manifest) bool {
+	for _, m := range ms {
+		if m.Kind == connectors.KindKnowledge {
+			return true
+		}
+	}
+	return false
+}
+
+// importHelp brings a site's help folder into the knowledge base. A page that
+// cannot be read is reported and does not keep the gate from starting.
+func (a *app) importHelp(ctx context.Context, s siteSettings) error {
+	if s.knowledge == nil {
+		return nil
+	}
+	report, err := a.kb.Import(ctx, s.site.ID, s.knowledge, kb.ImportOptions{BaseURL: s.knowledgeURL})
+	if err != nil {
+		return fmt.Errorf("reading the help pages of site %s: %w", s.site.ID, err)
+	}
+	for _, problem := range report.Problems {
+		a.log.Warn("a help page was left out", "site", s.site.ID, "problem", problem)
+	}
+	return nil
+}
+
+// health is whether the gate can serve at all, and what does not work.
+func (a *app) health() httpapi.Health {
+	h := httpapi.Health{Ready: true}
+	if err := a.audit.Health(); err != nil {
+		h.Ready = false
+		h.Degraded = append(h.Degraded, "decisions cannot be recorded, so every action is refused: "+err.Error())
+	}
+	if err := a.state.Health(); err != nil {
+		h.Ready = false
+		h.Degraded = append(h.Degraded, "conversations and confirmations cannot be kept: "+err.Error())
+	}
+	return h
+}
+
+// close closes the files, the log last.
+func (a *app) close() error {
+	var errs []error
+	if a.kb != nil {
+		errs = append(errs, a.kb.Close())
+	}
+	if a.state != nil {
+		errs = append(errs, a.state.Close())
+	}
+	if a.audit != nil {
+		errs = append(errs, a.audit.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// newLogger logs to standard error as JSON, or as text to a terminal. Nothing
+// personal is ever given to it.
+func newLogger(level slog.Level) *slog.Logger {
+	o := &slog.HandlerOptions{Level: level}
+	if info, err := os.Stderr.Stat(); err == nil && info.Mode()&os.ModeCharDevice != 0 {
+		return slog.New(slog.NewTextHandler(os.Stderr, o))
+	}
+	return slog.New(slog.NewJSONHandler(os.Stderr, o))
+}

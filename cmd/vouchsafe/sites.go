@@ -1,0 +1,110 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+
+	"vouchsafe/cmd/vouchsafe/config"
+	"vouchsafe/connectors"
+	"vouchsafe/engine/httpapi"
+	"vouchsafe/engine/identity"
+)
+
+// sitesOf turns the configured sites into what a gate is assembled from. All
+// that is wrong with keys and manifests is reported together.
+func sitesOf(c *config.Config) ([]siteSettings, error) {
+	var sites []siteSettings
+	var problems []error
+	for _, s := range c.Sites {
+		v, err := verifierOf(c, s)
+		problems = append(problems, err)
+		ms, err := manifestsOf(s.Actions)
+		problems = append(problems, err)
+		out := siteSettings{site: s.Engine(), verifier: v, manifests: ms, knowledgeURL: s.KnowledgeURL}
+		if s.Knowledge != "" {
+			out.knowledge = os.DirFS(s.Knowledge)
+		}
+		sites = append(sites, out)
+	}
+	return sites, errors.Join(problems...)
+}
+
+// verifierOf admits a site's keys.
+func verifierOf(c *config.Config, s config.Site) (*identity.Verifier, error) {
+	t := s.Tokens
+	var keys []identity.Key
+	var problems []error
+	for _, k := range t.Keys {
+		material, err := k.Source.Read()
+		if err == nil {
+			var key identity.Key
+			if k.Symmetric() {
+				key, err = identity.ParseSecret(k.KID, k.Alg, material)
+			} else {
+				key, err = identity.ParsePublicKey(k.KID, k.Alg, material)
+			}
+			keys = append(keys, key.Window(k.NotBefore, k.RetireAfter))
+		}
+		if err != nil {
+			problems = append(problems, c.Refuse(k.Place, err))
+		}
+	}
+	if err := errors.Join(problems...); err != nil {
+		return nil, err
+	}
+	cfg := identity.Config{Site: s.ID, Issuer: t.Issuer, Audience: t.Audience, Keys: keys,
+		ClockSkew: t.ClockSkew, FoldEmailLocal: t.FoldEmailLocal}
+	if t.JWKSURL != "" {
+		published, err := identity.NewJWKS(identity.JWKSConfig{URL: t.JWKSURL})
+		if err != nil {
+			return nil, fmt.Errorf("%s: the jwks_url of site %s: %w", c.File, s.ID, err)
+		}
+		cfg.Published = published
+	}
+	v, err := identity.NewVerifier(cfg)
+	if err != nil {
+		return nil, fmt.Errorf("%s: the tokens of site %s: %w", c.File, s.ID, err)
+	}
+	return v, nil
+}
+
+// manifestsOf reads action manifests.
+func manifestsOf(files []string) ([]*connectors.Manifest, error) {
+	var out []*connectors.Manifest
+	var problems []error
+	for _, file := range files {
+		src, err := os.ReadFile(file)
+		if err == nil {
+			var m *connectors.Manifest
+			if m, err = connectors.ParseManifest(file, src); err == nil {
+				out = append(out, m)
+			}
+		}
+		problems = append(problems, err)
+	}
+	return out, errors.Join(problems...)
+}
+
+// policiesOf is where the configuration's policies are.
+func policiesOf(path string, embedded fs.FS) (fs.FS, error) {
+	if path == "" {
+		return embedded, nil
+	}
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, fmt.Errorf("the policies: %w", err)
+	}
+	if !info.IsDir() {
+		return nil, fmt.Errorf("the policies: %s is not a folder", path)
+	}
+	return os.DirFS(path), nil
+}
+
+func limitsOf(l config.Limits) httpapi.Limits {
+	rate := func(l config.Limit) httpapi.Rate {
+		return httpapi.Rate{Count: l.Requests, Per: l.Per, Off: l.Off}
+	}
+	return httpapi.Limits{PerVisitor: rate(l.PerVisitor), PerAddress: rate(l.PerAddress)}
+}
