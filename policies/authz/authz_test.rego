@@ -10,8 +10,8 @@ _alex := {
 		"subject": "cus_1001",
 		"email": "alex@example.com",
 		"name": "Alex",
-		"issued_at": 1000,
-		"expires_at": 1360,
+		"issued_at": 43100,
+		"expires_at": 43460,
 		"lifetime": 300,
 		"token_id": "t-1",
 	},
@@ -21,7 +21,7 @@ _alex := {
 	"confirmation": {"confirmed": false},
 	"conversation": {"id": "cv_1", "subject": "cus_1001"},
 	"channel": "chat",
-	"now": 1100,
+	"now": 43200,
 }
 
 _public := {"name": "kb.answer", "personal": false, "risk": "read", "min_tier": "free", "args": {}}
@@ -104,19 +104,19 @@ test_unknown_states_deny if {
 # expiry
 
 test_expired_token if {
-	question := _with({"identity": {"state": "expired", "subject": "cus_1001", "expires_at": 900}})
+	question := _with({"identity": {"state": "expired", "subject": "cus_1001", "expires_at": 43000}})
 	_denied(question)
 	_codes(question) == {"identity_expired"}
 }
 
 test_expired_state_is_not_revived_by_a_later_expiry if {
-	_codes(_with({"identity/state": "expired", "identity/expires_at": 9999})) == {"identity_expired"}
+	_codes(_with({"identity/state": "expired", "identity/expires_at": 99999})) == {"identity_expired"}
 }
 
 test_expiry_to_the_second if {
-	_allowed(_with({"now": 1359}))
-	_codes(_with({"now": 1360})) == {"identity_expired"}
-	_codes(_with({"now": 1361})) == {"identity_expired"}
+	_allowed(_with({"now": 43459}))
+	_codes(_with({"now": 43460})) == {"identity_expired"}
+	_codes(_with({"now": 43461})) == {"identity_expired"}
 }
 
 test_unknown_expiry_is_expired if {
@@ -267,7 +267,7 @@ test_every_cause_is_named if {
 		"identity/revoked": true,
 		"identity/email_verified": false,
 		"target/email": "jordan@example.com",
-		"now": 1360,
+		"now": 43460,
 	}))
 	codes == {
 		"email_unverified",
