@@ -2,7 +2,6 @@ package kb
 
 import (
 	"context"
-	"slices"
 	"strings"
 )
 
@@ -49,7 +48,6 @@ const (
 // candidate is a passage read against a question.
 type candidate struct {
 	found
-	units []bag
 	score float64 // of its best sentence and the whole
 	best  int     // that sentence
 	cover float64
@@ -96,7 +94,7 @@ func (q question) informative() bool {
 func (c *candidate) supports(q question) bool {
 	need := leastCover
 	switch {
-	case q.kind == phone && !c.typed:
+	case (q.kind == phone || q.kind == mail) && !c.typed:
 		return false
 	case q.kind != anyFact && !c.typed:
 		need = unlikeCover
@@ -119,7 +117,7 @@ func (q question) known() bool {
 // read scores a passage sentence by sentence.
 func (s *shelf) read(q question, hit found, topScore float64) candidate {
 	p := &s.passages[hit.passage]
-	c := candidate{found: hit, units: make([]bag, len(p.Units)), best: -1, keys: true}
+	c := candidate{found: hit, best: -1, keys: true}
 	total, whole, titled := 0.0, 0.0, 0.0
 	for _, a := range q.asked {
 		total += a.weight
@@ -133,40 +131,34 @@ func (s *shelf) read(q question, hit found, topScore float64) candidate {
 		}
 	}
 	c.topic /= total
-	nearest := ""
-	if n := len(p.Headings); n > 0 {
-		nearest = p.Headings[n-1]
-	}
 	c.score = -1
-	for i, u := range p.Units {
-		list := terms(u.Text)
-		c.units[i] = toBag(list)
+	for i, u := range p.units {
 		cover, own := 0.0, 0.0
 		for _, a := range q.asked {
-			in := a.in(c.units[i])
+			in := a.in(u.terms)
 			own += a.weight * in
 			cover += a.weight * max(in*inSentence, a.in(p.headings)*inHeading, a.in(p.title)*inTitle, a.in(p.body)*inPassage)
 		}
 		cover /= total
 		score := cover + forOwn*own/total
-		typed := q.kind.statedIn(p.listed(i))
+		typed := u.states.has(q.kind)
 		if q.kind != anyFact && typed {
 			score += forKind
 		}
 		if len(q.pairs) > 0 {
-			score += forPairs * q.paired(u.Text)
+			score += forPairs * q.paired(u.order)
 		}
 		if i == 0 {
 			score += forLead
 		}
-		switch denies := negation.MatchString(nearest + " . " + u.Text); {
+		switch {
 		case q.kind != anyFact:
-		case denies && q.negative:
+		case u.denies && q.negative:
 			score += forDenial
-		case !denies && !q.negative:
+		case !u.denies && !q.negative:
 			score += forSense
 		}
-		if !u.Item {
+		if !p.Units[i].Item {
 			score += forProse
 		}
 		if score > c.score {
@@ -177,7 +169,7 @@ func (s *shelf) read(q question, hit found, topScore float64) candidate {
 	if len(p.Headings) == 0 {
 		c.score += forOpening * titled / total
 	}
-	if q.kind.askedBy(nearest) {
+	if p.asks.has(q.kind) {
 		c.score += forAsking
 	}
 	c.score -= forStraying * q.straying(p)
@@ -185,17 +177,14 @@ func (s *shelf) read(q question, hit found, topScore float64) candidate {
 }
 
 // paired is the share of the question's pairs that stand in a text.
-func (q question) paired(text string) float64 {
-	var b strings.Builder
-	b.WriteByte(' ')
-	for _, w := range words(tidy(text)) {
-		b.WriteString(w.stem)
-		b.WriteByte(' ')
-	}
+func (q question) paired(text []termID) float64 {
 	n := 0
 	for _, pair := range q.pairs {
-		if strings.Contains(b.String(), pair) {
-			n++
+		for i := 1; i < len(text); i++ {
+			if text[i-1] == pair[0] && text[i] == pair[1] {
+				n++
+				break
+			}
 		}
 	}
 	return float64(n) / float64(len(q.pairs))
@@ -211,9 +200,7 @@ func (q question) straying(p *shelved) float64 {
 	for _, terms := range p.about {
 		asked := false
 		for _, a := range q.asked {
-			for _, t := range terms {
-				asked = asked || a.exact == t || slices.Contains(a.terms, t)
-			}
+			asked = asked || a.in(terms) > 0
 		}
 		if !asked {
 			n++
@@ -222,13 +209,13 @@ func (q question) straying(p *shelved) float64 {
 	return float64(n) / float64(len(p.about))
 }
 
-// in says how well a bag puts an asked term: 0 when not at all.
-func (a asked) in(b bag) float64 {
-	if a.exact != "" && b.has(a.exact) {
+// in says how well a text puts an asked term: 0 when not at all.
+func (a asked) in(t termSet) float64 {
+	if a.exact != noTerm && t.has(a.exact) {
 		return 1
 	}
-	for _, t := range a.terms {
-		if b.has(t) {
+	for _, id := range a.ids {
+		if t.has(id) {
 			return viaConcept
 		}
 	}
@@ -313,7 +300,7 @@ func (p passage) around(best int) (from, to int) {
 func (p *shelved) items(q question, c *candidate) (from, to int) {
 	from, to = c.best, c.best
 	for _, a := range q.asked {
-		if !a.light && a.in(c.units[c.best]) > 0 && a.in(p.headings) == 0 && a.in(p.title) == 0 {
+		if !a.light && a.in(p.units[c.best].terms) > 0 && a.in(p.headings) == 0 && a.in(p.title) == 0 {
 			if strings.Count(p.Units[c.best].Text, " ") >= 5 {
 				return from, to
 			}
@@ -339,12 +326,12 @@ func (s *shelf) adds(q question, c *candidate, from, to int) bool {
 		return true
 	}
 	for _, a := range q.asked {
-		if a.light || a.in(c.units[to+1]) == 0 {
+		if a.light || a.in(p.units[to+1].terms) == 0 {
 			continue
 		}
 		said := false
 		for i := from; i <= to; i++ {
-			said = said || a.in(c.units[i]) > 0
+			said = said || a.in(p.units[i].terms) > 0
 		}
 		if !said {
 			return true

@@ -185,7 +185,7 @@ func pageFiles(ctx context.Context, fsys fs.FS) (files, problems []string, err e
 			}
 			return nil
 		}
-		if _, ok := kinds[strings.ToLower(path.Ext(name))]; !ok || e.IsDir() {
+		if _, ok := readers[strings.ToLower(path.Ext(name))]; !ok || e.IsDir() {
 			return nil
 		}
 		if !e.Type().IsRegular() {

@@ -34,18 +34,49 @@ const (
 type shelf struct {
 	docs     map[string]document
 	passages []shelved
-	df       map[string]int // passages that hold a term, headings and title included
+	vocab    map[string]termID
+	df       []int // by termID: passages that hold it, headings and title included
 	index    bleve.Index
 }
+
+// termID is a term of a site's pages. Numbers take a fraction of the room of
+// sets of strings, and compare faster.
+type termID uint32
+
+// noTerm is the id of what no page has.
+const noTerm = ^termID(0)
+
+// term returns the id of a term.
+func (s *shelf) term(t string) termID {
+	if id, ok := s.vocab[t]; ok {
+		return id
+	}
+	return noTerm
+}
+
+// termSet is a sorted set of terms.
+type termSet []termID
+
+func (t termSet) has(id termID) bool { _, ok := slices.BinarySearch(t, id); return ok }
 
 // shelved is a passage with what the answerer asks of it.
 type shelved struct {
 	passage
 	doc      string
-	title    bag
-	headings bag
-	body     bag
-	about    [][]string // the informative words of title and nearest heading, each with its concepts
+	title    termSet
+	headings termSet
+	body     termSet
+	units    []shelvedUnit
+	about    []termSet // the informative words of title and nearest heading, each with its concepts
+	asks     kinds     // of fact that the nearest heading asks for
+}
+
+// shelvedUnit is a sentence with what the answerer asks of it.
+type shelvedUnit struct {
+	terms  termSet
+	order  []termID // the stems as they stand
+	states kinds    // of fact, with the items it introduces
+	denies bool     // it or its heading says what is not so
 }
 
 // newShelf indexes a site's documents in memory.
@@ -60,7 +91,7 @@ func newShelf(docs []document) (*shelf, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &shelf{docs: make(map[string]document, len(docs)), df: map[string]int{}, index: idx}
+	s := &shelf{docs: make(map[string]document, len(docs)), vocab: map[string]termID{}, index: idx}
 	if err := s.fill(docs); err != nil {
 		idx.Close()
 		return nil, err
@@ -96,17 +127,8 @@ func (s *shelf) fill(docs []document) error {
 		for _, p := range d.Passages {
 			headings := terms(strings.Join(p.Headings, " . "))
 			body := terms(p.text())
-			sp := shelved{passage: p, doc: d.ID, title: toBag(title), headings: toBag(headings), body: toBag(body), about: about(d.Title, p.Headings)}
-			all := bag{}
-			for _, list := range [][]string{title, headings, body} {
-				for _, t := range list {
-					if !all.has(t) {
-						all[t] = struct{}{}
-						s.df[t]++
-					}
-				}
-			}
-			err := batch.Index(strconv.Itoa(len(s.passages)), map[string]any{
+			s.passages = append(s.passages, s.shelve(d, p, title, headings, body))
+			err := batch.Index(strconv.Itoa(len(s.passages)-1), map[string]any{
 				fieldTitle:   strings.Join(title, " "),
 				fieldHeading: strings.Join(headings, " "),
 				fieldBody:    strings.Join(body, " "),
@@ -114,7 +136,6 @@ func (s *shelf) fill(docs []document) error {
 			if err != nil {
 				return err
 			}
-			s.passages = append(s.passages, sp)
 			if batch.Size() == batchSize {
 				if err := s.index.Batch(batch); err != nil {
 					return err
@@ -129,39 +150,64 @@ func (s *shelf) fill(docs []document) error {
 	return s.index.Batch(batch)
 }
 
-// about lists the informative words of a passage's title and nearest heading,
-// each as its stem and the concepts it puts.
-func about(title string, headings []string) [][]string {
-	text := title
-	if len(headings) > 0 {
-		text += " . " + headings[len(headings)-1]
+// shelve reads a passage once for all questions.
+func (s *shelf) shelve(d document, p passage, title, headings, body []string) shelved {
+	sp := shelved{
+		passage: p, doc: d.ID,
+		title: s.set(title), headings: s.set(headings), body: s.set(body),
+		units: make([]shelvedUnit, len(p.Units)),
 	}
-	ws := words(tidy(text))
-	var out [][]string
-	for i, w := range ws {
-		if stopWords.has(w.text) {
-			continue
-		}
-		list := []string{w.stem}
-		for _, way := range ways[w.stem] {
-			if _, ok := way.match(ws, i); ok {
-				list = append(list, way.token)
-			}
-		}
-		out = append(out, list)
+	nearest := ""
+	if n := len(p.Headings); n > 0 {
+		nearest = p.Headings[n-1]
 	}
-	return out
+	sp.asks = askedIn(nearest)
+	ws := words(tidy(d.Title + " . " + nearest))
+	for i, m := range meanings(ws) {
+		if !m.absorbed && !stopWords.has(ws[i].text) {
+			sp.about = append(sp.about, s.set(append(m.concepts, ws[i].stem)))
+		}
+	}
+	for i, u := range p.Units {
+		unit := shelvedUnit{
+			terms:  s.set(terms(u.Text)),
+			states: stated(p.listed(i)),
+			denies: negation.MatchString(nearest + " . " + u.Text),
+		}
+		for _, w := range words(tidy(u.Text)) {
+			unit.order = append(unit.order, s.intern(w.stem))
+		}
+		sp.units[i] = unit
+	}
+	all := slices.Concat(sp.title, sp.headings, sp.body)
+	slices.Sort(all)
+	for _, id := range slices.Compact(all) {
+		s.df[id]++
+	}
+	return sp
+}
+
+// intern returns the id of a term, a new one if need be.
+func (s *shelf) intern(t string) termID {
+	id, ok := s.vocab[t]
+	if !ok {
+		id = termID(len(s.df))
+		s.vocab[t] = id
+		s.df = append(s.df, 0)
+	}
+	return id
+}
+
+func (s *shelf) set(list []string) termSet {
+	out := make(termSet, 0, len(list))
+	for _, t := range list {
+		out = append(out, s.intern(t))
+	}
+	slices.Sort(out)
+	return slices.Clip(slices.Compact(out))
 }
 
 func (s *shelf) close() error { return s.index.Close() }
-
-func toBag(list []string) bag {
-	b := make(bag, len(list))
-	for _, t := range list {
-		b[t] = struct{}{}
-	}
-	return b
-}
 
 // idf is how much a term tells the passages of the site apart.
 func (s *shelf) idf(df int) float64 {

@@ -49,8 +49,8 @@ type frontMatter struct {
 	URL   string `yaml:"url"`
 }
 
-// kinds maps the endings of pages to their reader.
-var kinds = map[string]func([]byte) (parsed, error){
+// readers maps the endings of pages to their reader.
+var readers = map[string]func([]byte) (parsed, error){
 	".md":       parseMarkdown,
 	".markdown": parseMarkdown,
 	".html":     parseHTML,
@@ -64,7 +64,7 @@ func documentID(name string) string {
 
 // readPage turns the source of a page into a document.
 func readPage(split *splitter, name string, src []byte, baseURL string) (document, error) {
-	parse, ok := kinds[strings.ToLower(path.Ext(name))]
+	parse, ok := readers[strings.ToLower(path.Ext(name))]
 	if !ok {
 		return document{}, errors.New("neither Markdown nor HTML")
 	}

@@ -141,9 +141,7 @@ func TestAnswersAreVerbatim(t *testing.T) {
 	for _, c := range answered {
 		questions = append(questions, c.question)
 	}
-	for _, d := range declined {
-		questions = append(questions, d)
-	}
+	questions = append(questions, declined...)
 	for _, d := range b.shelves["demo"].docs {
 		for _, p := range d.Passages { // the pages asked about themselves
 			questions = append(questions, strings.Join(p.Headings, " ")+"?", p.Units[0].Text)

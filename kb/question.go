@@ -21,6 +21,7 @@ const (
 	duration
 	money
 	phone
+	mail
 	cause
 )
 
@@ -28,14 +29,15 @@ const (
 type question struct {
 	asked    []asked
 	kind     kind
-	negative bool     // asks what is not so
-	pairs    []string // stems of informative words that stand side by side
+	negative bool        // asks what is not so
+	pairs    [][2]termID // informative words that stand side by side
 }
 
 // asked is one informative term of a question.
 type asked struct {
 	terms  []string // a stem and the concepts it puts; any of them will do
-	exact  string   // the stem itself, "" when a way of several words put the concept
+	ids    []termID // of terms; those that no page has are left out
+	exact  termID   // of the stem itself, noTerm when a way of several words put the concept
 	key    bool     // a name or a number, without which an answer is beside the point
 	light  bool     // an everyday word, which tells little
 	weight float64
@@ -68,30 +70,43 @@ var facts = []struct {
 		only: wordSet(`number`),
 	},
 	{
+		kind: mail,
+		asks: regexp.MustCompile(`(?i)\b(your|the shop's|contact) email\b`),
+		says: regexp.MustCompile(`\S@\S`),
+		only: wordSet(`address`),
+	},
+	{
 		kind: cause,
 		asks: regexp.MustCompile(`(?i)^\W*(but |and |so )?(why|how come|what for)\b`),
 		says: regexp.MustCompile(`(?i)\b(because|so that|in order to|since|due to|reason)\b`),
 	},
 }
 
-// statedIn reports whether a text states a fact of the kind.
-func (k kind) statedIn(text string) bool {
+// kinds is a set of kinds.
+type kinds uint8
+
+func (k kinds) has(one kind) bool { return k&(1<<one) != 0 }
+
+// stated is the kinds of fact that a text states; a fact of any kind is.
+func stated(text string) kinds {
+	k := kinds(1 << anyFact)
 	for _, f := range facts {
-		if f.kind == k {
-			return f.says.MatchString(text)
+		if f.says.MatchString(text) {
+			k |= 1 << f.kind
 		}
 	}
-	return true
+	return k
 }
 
-// ownConcept reports whether a stem alone puts a concept other than token.
-func ownConcept(stem, token string) bool {
-	for _, w := range ways[stem] {
-		if len(w.stems) == 1 && w.token != token {
-			return true
+// askedIn is the kinds of fact that a text, such as a heading, asks for.
+func askedIn(text string) kinds {
+	var k kinds
+	for _, f := range facts {
+		if f.asks.MatchString(text) {
+			k |= 1 << f.kind
 		}
 	}
-	return false
+	return k
 }
 
 // asideWeight is what a term counts for that stands outside the clause which
@@ -123,16 +138,6 @@ func asides(text string) [][2]int {
 	return out
 }
 
-// askedBy reports whether a text, such as a heading, asks for the kind.
-func (k kind) askedBy(text string) bool {
-	for _, f := range facts {
-		if f.kind == k {
-			return f.asks.MatchString(text)
-		}
-	}
-	return false
-}
-
 // negation finds sentences that say what is not so; deniesToo, questions that
 // ask for them.
 var (
@@ -159,43 +164,27 @@ func (s *shelf) parseQuestion(text string) question {
 	}
 	ws := words(text)
 	cased := strings.IndexFunc(text, unicode.IsLower) >= 0 // not all in capitals
-	used := make([]bool, len(ws))
 	seen := map[string]int{}
 	aside := asides(text)
-	for i, w := range ws {
-		if used[i] || len(q.asked) == maxAsked {
+	for i, m := range meanings(ws) {
+		w := ws[i]
+		if m.absorbed || len(q.asked) == maxAsked {
 			continue
 		}
-		a := asked{}
-		for _, way := range ways[w.stem] {
-			at, ok := way.match(ws, i)
-			if !ok {
-				continue
-			}
-			if len(way.stems) > 1 {
-				a.terms, a.exact = []string{way.token}, ""
-				for _, j := range at {
-					// A word with a meaning of its own, as the object often
-					// has, is asked about besides.
-					used[j] = j == i || !ownConcept(ws[j].stem, way.token)
-				}
-				break
-			}
-			if !stopWords.has(w.text) {
-				a.terms = append(a.terms, way.token)
-			}
-		}
-		if used[i] && only.has(a.terms[0]) {
+		a := asked{exact: noTerm}
+		switch {
+		case m.phrase:
+			a.terms = m.concepts
+		case stopWords.has(w.text), only.has(w.text):
 			continue
-		}
-		if !used[i] {
-			if stopWords.has(w.text) || only.has(w.text) {
-				continue
-			}
-			a.exact = w.stem
-			a.terms = append(a.terms, w.stem)
+		default:
+			a.terms = append(m.concepts, w.stem)
+			a.exact = s.term(w.stem)
 			a.light = lightWords.has(w.text) || lightStems.has(w.stem)
 			a.key = !a.light && (w.isNumber() && !countsTime(ws, i) || cased && properNoun(text, ws, i))
+		}
+		if m.phrase && only.has(a.terms[0]) {
+			continue
 		}
 		if at, ok := seen[a.terms[0]]; ok {
 			// Said twice, it matters more.
@@ -203,12 +192,12 @@ func (s *shelf) parseQuestion(text string) question {
 			continue
 		}
 		seen[a.terms[0]] = len(q.asked)
-		if i+1 < len(ws) && a.exact != "" && !stopWords.has(ws[i+1].text) {
-			q.pairs = append(q.pairs, " "+w.stem+" "+ws[i+1].stem+" ")
+		if i+1 < len(ws) && !m.phrase && !stopWords.has(ws[i+1].text) && !only.has(ws[i+1].text) {
+			q.pairs = append(q.pairs, [2]termID{a.exact, s.term(ws[i+1].stem)})
 		}
 		s.weigh(&a)
 		for _, r := range aside {
-			if ws[i].start >= r[0] && ws[i].start < r[1] {
+			if w.start >= r[0] && w.start < r[1] {
 				a.weight, a.key = a.weight*asideWeight, false
 			}
 		}
@@ -254,7 +243,10 @@ const (
 func (s *shelf) weigh(a *asked) {
 	df := 0
 	for _, t := range a.terms {
-		df = max(df, s.df[t])
+		if id := s.term(t); id != noTerm {
+			a.ids = append(a.ids, id)
+			df = max(df, s.df[id])
+		}
 	}
 	a.known = df > 0
 	a.weight = min(max(s.idf(df), leastWeight), mostWeight)
@@ -265,6 +257,11 @@ func (s *shelf) weigh(a *asked) {
 		a.weight = lightWeight
 	}
 }
+
+// bag is a set of words.
+type bag map[string]struct{}
+
+func (b bag) has(word string) bool { _, ok := b[word]; return ok }
 
 func wordSet(list string) bag {
 	b := bag{}

@@ -122,7 +122,7 @@ var concepts = []concept{
 	{"receipt", []string{"receipt", "proof of purchase", "invoice"}},
 	{"location", []string{"where are you", "where is shop", "where we are", "find you", "find us", "your address", "shop is at", "located", "location", "directions"}},
 	{"change", []string{"change", "alter", "amend", "edit", "update", "modify"}},
-	{"card", []string{"card", "visa", "mastercard", "amex", "credit card", "debit card"}},
+	{"credit card", []string{"credit card", "debit card", "bank card", "visa", "mastercard", "amex", "american express"}},
 	{"weekend", []string{"weekend"}},
 	{"wrong", []string{"wrong", "incorrect", "mistake"}},
 	{"expire", []string{"expire", "expiry", "run out", "valid"}},
@@ -190,32 +190,62 @@ func (w way) match(text []word, i int) ([]int, bool) {
 	return at, true
 }
 
-// bag is the set of stems and concepts of a text.
-type bag map[string]struct{}
+// meaning is what a word of a text puts besides itself.
+type meaning struct {
+	concepts []string
+	phrase   bool // it begins a way of several words, and has that meaning alone
+	absorbed bool // it is a later part of such a way, and says nothing of its own
+}
 
-func (b bag) has(term string) bool { _, ok := b[term]; return ok }
-
-// terms lists the stems of a page's text, each once, with the concepts they
-// put.
-func terms(text string) []string {
-	ws := words(tidy(text))
-	out := make([]string, 0, len(ws)+len(ws)/4)
+// meanings reads a text for concepts. A way of several words wins over its
+// parts, so that a "gift card" is no card and to "send back" is not to send.
+// Pages and questions are read alike.
+func meanings(ws []word) []meaning {
+	out := make([]meaning, len(ws))
 	for i, w := range ws {
-		out = append(out, w.stem)
+		if out[i].absorbed {
+			continue
+		}
 		for _, way := range ways[w.stem] {
-			if _, ok := way.match(ws, i); ok {
-				out = append(out, way.token)
+			at, ok := way.match(ws, i)
+			if !ok {
+				continue
 			}
+			if len(way.stems) == 1 {
+				out[i].concepts = append(out[i].concepts, way.token)
+				continue
+			}
+			out[i].concepts, out[i].phrase = []string{way.token}, true
+			for _, j := range at[1:] {
+				// A word with a meaning of its own, as the object often has,
+				// is said besides.
+				out[j].absorbed = !ownConcept(ws[j].stem, way.token)
+			}
+			break
 		}
 	}
 	return out
 }
 
-// bagOf is the set of a text's terms.
-func bagOf(text string) bag {
-	b := bag{}
-	for _, t := range terms(text) {
-		b[t] = struct{}{}
+// ownConcept reports whether a stem alone puts a concept other than token.
+func ownConcept(stem, token string) bool {
+	for _, w := range ways[stem] {
+		if len(w.stems) == 1 && w.token != token {
+			return true
+		}
 	}
-	return b
+	return false
+}
+
+// terms lists the stems of a page's text with the concepts they put.
+func terms(text string) []string {
+	ws := words(tidy(text))
+	out := make([]string, 0, len(ws)+len(ws)/4)
+	for i, m := range meanings(ws) {
+		if !m.absorbed {
+			out = append(out, ws[i].stem)
+			out = append(out, m.concepts...)
+		}
+	}
+	return out
 }
