@@ -181,7 +181,7 @@ func FuzzRecordIsJSON(f *testing.F) {
 	f.Fuzz(func(t *testing.T, cause, problem, code string) {
 		d := &Decision{Decision: engine.Decision{ID: "d_1", Time: start, Reasons: []engine.Reason{{Code: code}},
 			Obligations: []engine.Obligation{{Kind: code}}}, Cause: cause, Problem: problem}
-		b := d.appendJSON(nil)
+		b := d.AppendJSON(nil)
 		var r Record
 		if err := json.Unmarshal(b, &r); err != nil {
 			t.Fatalf("%q: %v", b, err)

@@ -62,7 +62,7 @@ func (l *Log) Waiting() int { return l.db.Waiting() }
 // end before; the record is written all the same.
 func (l *Log) Decision(ctx context.Context, d *Decision) error {
 	buf := l.bufs.Get().(*[]byte)
-	*buf = d.appendJSON((*buf)[:0])
+	*buf = d.AppendJSON((*buf)[:0])
 	// bbolt reads key and value until the transaction ends, which it has when
 	// put returns.
 	err := l.put(ctx, d.Site, decisionsBucket, d.ID, *buf)

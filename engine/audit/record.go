@@ -32,8 +32,8 @@ type Decision struct {
 	Input Question
 }
 
-// appendJSON encodes the record once, in its stored form.
-func (d *Decision) appendJSON(b []byte) []byte {
+// AppendJSON encodes the record once, in its stored form.
+func (d *Decision) AppendJSON(b []byte) []byte {
 	b = append(b, `{"v":1,"id":"`...)
 	b = append(b, d.ID...)
 	b = append(b, `","time":"`...)
