@@ -65,18 +65,20 @@ var (
 	}
 )
 
-// words are the strings of the vocabulary; stringTerm shares their terms.
-var words = map[string]*ast.Term{}
-
 func fixed(s string) *ast.Term { return ast.InternedTerm(s) }
 
-func init() {
-	for _, w := range []string{
-		"", "absent", "invalid", "expired", "verified", "free", "pro", "business",
-		"read", "write", "destructive", string(engine.ChannelChat), string(engine.ChannelAction),
-	} {
-		words[w] = ast.StringTerm(w)
+// words are the strings of the vocabulary, whose terms are shared.
+var words = vocabulary(
+	"", "absent", "invalid", "expired", "verified", "free", "pro", "business",
+	"read", "write", "destructive", string(engine.ChannelChat), string(engine.ChannelAction),
+)
+
+func vocabulary(list ...string) map[string]*ast.Term {
+	terms := make(map[string]*ast.Term, len(list))
+	for _, w := range list {
+		terms[w] = ast.StringTerm(w)
 	}
+	return terms
 }
 
 func stringTerm(s string) *ast.Term {
