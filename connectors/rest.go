@@ -137,7 +137,8 @@ func (a *action) refused(reply *provider.Reply) error {
 	case s >= 200 && s <= 299:
 		return nil
 	case slices.Contains(a.response.notFound, s):
-		return engine.Errorf(engine.CodeNotFound, "There is no such record.", nil)
+		// Word for word what the gate says of somebody else's record.
+		return engine.Errorf(engine.CodeNotFound, "I can't find that in your account. Please check the number and try again.", nil)
 	case !a.writes(), s >= 400 && s <= 499, s == 501, s == 503:
 		e := failed("the other system refused the request", nil)
 		e.RetryAfter = reply.RetryAfter

@@ -160,7 +160,7 @@ func parseBaseURL(s string) (*url.URL, error) {
 	case u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
 		return nil, errors.New("base URL: no query and no fragment")
 	case checkPath(u.EscapedPath()) != nil && u.Path != "":
-		return nil, errors.New("base URL: its path has an empty segment, . or ..")
+		return nil, errors.New("base URL: its path has a segment that is empty or climbs")
 	case u.Scheme == "https":
 	case u.Scheme == "http" && isLoopback(u.Hostname()):
 	default:
