@@ -13,7 +13,7 @@ const (
 	topicalCover = 0.50 // the same, when the page's headings are about the question
 	topicalShare = 0.45 // share of the weight in the headings that makes it so
 	unlikeCover  = 0.80 // the same, when no sentence states the kind of fact asked for
-	candidates   = 20   // passages looked at
+	candidates   = 50   // passages looked at
 	mostUnits    = 3    // sentences of an answer
 	mostQuoted   = 50   // words up to which a whole paragraph is quoted
 	longestList  = 8    // items a sentence ending in a colon may bring along
@@ -70,6 +70,9 @@ func (s *shelf) answer(ctx context.Context, text string) (Answer, error) {
 	var top *candidate
 	for _, hit := range hits {
 		c := s.read(q, hit, hits[0].score)
+		if !c.typed && (q.kind == phone || q.kind == mail) {
+			continue // a number or an address is there or is not
+		}
 		if top == nil || c.score > top.score {
 			top = &c
 		}
@@ -94,8 +97,6 @@ func (q question) informative() bool {
 func (c *candidate) supports(q question) bool {
 	need := leastCover
 	switch {
-	case (q.kind == phone || q.kind == mail) && !c.typed:
-		return false
 	case q.kind != anyFact && !c.typed:
 		need = unlikeCover
 	case c.topic >= topicalShare && q.known():

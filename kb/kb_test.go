@@ -363,3 +363,10 @@ func TestAskDuringImport(t *testing.T) {
 		t.Errorf("after the last import: %q", a.Text)
 	}
 }
+
+func BenchmarkAsk(b *testing.B) {
+	base := openHelpCentre(b)
+	for b.Loop() {
+		ask(b, base, "demo", "how long do I have to send something back?")
+	}
+}

@@ -120,7 +120,7 @@ var concepts = []concept{
 	{"late", []string{"late", "delayed", "not arrived", "hasn't arrived", "hasn't come", "not turned up", "overdue", "never arrived", "never came", "didn't arrive"}},
 	{"lost", []string{"lost", "gone missing"}},
 	{"receipt", []string{"receipt", "proof of purchase", "invoice"}},
-	{"location", []string{"where are you", "where is shop", "where we are", "find you", "find us", "your address", "shop is at", "located", "location", "directions"}},
+	{"location", []string{"where are you", "where is shop", "where we are", "find you", "find us", "shop address", "postal address", "shop is at", "located", "location", "directions"}},
 	{"change", []string{"change", "alter", "amend", "edit", "update", "modify"}},
 	{"credit card", []string{"credit card", "debit card", "bank card", "visa", "mastercard", "amex", "american express"}},
 	{"weekend", []string{"weekend"}},
