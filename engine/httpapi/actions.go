@@ -68,6 +68,10 @@ func (x *exchange) act(r gate.Request, yes string) (decision string, err error) 
 	case err != nil:
 		p := problemOf(err)
 		p.decision = decision
+		if p.code == engine.CodeNotFound {
+			// Whoever says so, and whether it is missing or somebody else's.
+			p.detail = "There is no such record in this customer's account."
+		}
 		return decision, p
 	case !res.Decision.Allow:
 		p := refusal(&res.Decision)

@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"fmt"
 	"net/http"
 	"slices"
 	"strings"
@@ -87,14 +88,15 @@ func showDecision(e *audit.Entry) shownDecision {
 	if e.Decision.Problem != "" {
 		d.Audit = e.Decision.Problem
 	}
-	switch {
-	case e.Outcome == nil:
-	case len(e.Outcome.Withheld) > 0:
-		d.Outcome = "withheld: " + strings.Join(e.Outcome.Withheld, ", ")
-	case e.Outcome.Code != "":
-		d.Outcome = e.Outcome.Code
-	default:
+	if e.Outcome == nil {
+		return d
+	}
+	if d.Outcome = e.Outcome.Code; d.Outcome == "" {
 		d.Outcome = "done"
+	}
+	if n := len(e.Outcome.Withheld); n > 0 {
+		why := slices.Compact(slices.Sorted(slices.Values(e.Outcome.Withheld)))
+		d.Outcome += fmt.Sprintf(", %d withheld: %s", n, strings.Join(why, ", "))
 	}
 	return d
 }

@@ -108,6 +108,9 @@ func (tr *transport) check(r *http.Request, sent []byte, resp *http.Response, go
 	}
 	bare := r.Clone(r.Context())
 	bare.URL.Scheme, bare.URL.Host = "", ""
+	if r.Method == http.MethodHead {
+		bare.Method = http.MethodGet
+	}
 	bare.Body = io.NopCloser(bytes.NewReader(sent))
 	route, params, err := tr.contract.router.FindRoute(bare)
 	if err != nil {
