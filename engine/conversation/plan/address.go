@@ -84,7 +84,14 @@ func addressText(r *reading, lo, hi int) (string, int, bool) {
 		if !begins || functionWords[r.ts[i].low] {
 			continue
 		}
-		text := r.text[r.ts[i].start:end]
+		stop := end
+		for k := i + 1; k < hi; k++ { // "... York YO1 7EP, please update it"
+			if r.modes[k] == requested {
+				stop = r.ts[leadStart(r.ts, k, i+1)-1].end
+				break
+			}
+		}
+		text := r.text[r.ts[i].start:stop]
 		if loc := addressEnd.FindStringIndex(text); loc != nil {
 			text = text[:loc[0]]
 		}

@@ -53,6 +53,7 @@ type filled struct {
 	when     map[string]When
 	used     []span // bytes
 	exactID  bool   // a record is named
+	pattern  bool   // ... in the form its schema asks for
 	specific bool   // a new value, such as a date, is named
 	more     []string
 	moreFor  string // the argument that more has further values for
@@ -268,23 +269,23 @@ func (f *profile) fill(r *reading, lo, hi int) filled {
 }
 
 // step makes the Step of an action from the arguments found.
-func (f *profile) step(r *reading, args map[string]any, j judged) Step {
-	s := Step{When: j.filled.when}
+func (f *profile) step(r *reading, args map[string]any, fl filled, said span) Step {
+	s := Step{When: maps.Clone(fl.when)}
 	s.Intent = engine.Intent{Action: f.action.Name, Args: args, Asserted: r.asserted}
 	for _, name := range required(f.action) {
 		if _, ok := args[name]; !ok {
 			s.Missing = append(s.Missing, name)
 		}
 	}
-	s.About = about(r, j.filled)
+	s.About = about(r.ts[said.start:said.end], fl)
 	return s
 }
 
-// about is the message without what the arguments used up.
-func about(r *reading, fl filled) string {
+// about is what was said without what the arguments used up.
+func about(ts []token, fl filled) string {
 	var words []string
-	for i := range r.ts {
-		if t := &r.ts[i]; !fl.uses(t) && (i == 0 || t.start != r.ts[i-1].start) {
+	for i := range ts {
+		if t := &ts[i]; !fl.uses(t) && (i == 0 || t.start != ts[i-1].start) {
 			words = append(words, t.raw)
 		}
 	}
@@ -400,16 +401,17 @@ func (fl *filled) number(a *filler, f *profile, ts []token) {
 		if used == 0 {
 			continue
 		}
-		unit := ""
+		unit, named := "", false
 		if i+used < len(ts) {
 			unit = singular(ts[i+used].low)
+			named = a.words[ts[i+used].concept]
 		}
 		if unit == "" && used == 1 && i > 0 && a.units[singular(ts[i-1].low)] { // "months: 2"
 			unit = singular(ts[i-1].low)
 			used = 0
 		}
 		switch {
-		case a.units[unit]:
+		case a.units[unit], named:
 		case unit == "year" && a.units["month"]:
 			n *= 12
 		case unit == "week" && a.units["day"]:
@@ -440,24 +442,25 @@ func timeUnit(w string) bool {
 
 // oneOf finds the enum value whose words are all said; the longest wins.
 func (fl *filled) oneOf(a *filler, ts []token) {
-	stems := make(map[string]int, len(ts))
+	at := make(map[string]int, len(ts))
 	for i := range ts {
-		stems[stem(ts[i].low)] = i
+		at[stem(ts[i].low)] = i
 	}
-	best := 0
+	var best enumValue
 	for _, v := range a.enum {
-		n, at := 0, 0
+		all := true
 		for _, s := range v.stems {
-			if i, ok := stems[s]; ok {
-				n, at = n+1, i
-			}
+			_, ok := at[s]
+			all = all && ok
 		}
-		if n == len(v.stems) && n > best && a.valid(v.value) {
-			best = n
-			fl.args[a.name] = v.value
-			fl.used = append(fl.used, spanOf(ts, at, at+1))
-			fl.specific = true
+		if all && len(v.stems) > len(best.stems) && a.valid(v.value) {
+			best = v
 		}
+	}
+	for _, s := range best.stems {
+		fl.args[a.name] = best.value
+		fl.used = append(fl.used, spanOf(ts, at[s], at[s]+1))
+		fl.specific = true
 	}
 }
 

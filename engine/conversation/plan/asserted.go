@@ -74,7 +74,7 @@ func findNames(ts []token, p *Planner) []string {
 		}
 		if ts[i].poss && possessor(ts, i, p) {
 			from := i
-			if i > 0 && !ts[i].brk && capital(ts[i-1].raw) && !ts[i-1].stop && !p.isWord(ts[i-1].low) {
+			if i > 0 && !ts[i].brk && capital(ts[i-1].raw) && (firstNames[ts[i-1].low] || !ts[i-1].stop && !p.isWord(ts[i-1].low)) {
 				from--
 			}
 			add(from, i+1)
@@ -146,7 +146,7 @@ func nameFrom(ts []token, i int, p *Planner, sure bool) int {
 	if j > i {
 		return j
 	}
-	if i >= len(ts) || ts[i].taken || hasDigit(ts[i].low) || functionWords[ts[i].low] || notNames[ts[i].low] {
+	if i >= len(ts) || ts[i].taken || hasDigit(ts[i].low) || functionWords[ts[i].low] || notNames[ts[i].low] || roles[ts[i].low] {
 		return i
 	}
 	w := ts[i].low
@@ -166,7 +166,7 @@ func nameFrom(ts []token, i int, p *Planner, sure bool) int {
 
 func nameWord(ts []token, j, first int, p *Planner) bool {
 	t := ts[j]
-	if t.taken || t.stop && j > first || t.brk && j > first || hasDigit(t.low) || functionWords[t.low] || notNames[t.low] {
+	if t.taken || t.stop && j > first || t.brk && j > first || hasDigit(t.low) || functionWords[t.low] || notNames[t.low] || roles[t.low] {
 		return false
 	}
 	if _, ok := months[t.low]; ok && j == first {

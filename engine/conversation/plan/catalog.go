@@ -27,6 +27,7 @@ type example struct {
 	bag   []string // sorted
 	mine  bool
 	total float64
+	words []string // as written, sorted
 }
 
 // nameParts splits "profile.update_address" into its words.
@@ -214,6 +215,9 @@ func (p *Planner) profileOf(a *engine.Action, all []*engine.Action) *profile {
 		for i, t := range ts {
 			switch {
 			case t.verb.form != noForm:
+				if f.reads && ms[i] != requested {
+					f.words[t.concept] = true // "when does my flight leave"
+				}
 				if ms[i] == requested && t.verb.form == baseForm && (f.reads == looks(t.verb.class)) {
 					f.verbs[t.verb.class] = max(f.verbs[t.verb.class], 0.95)
 				}
@@ -241,7 +245,7 @@ func looks(class string) bool { return class == "show" || class == "track" || cl
 
 func overlaps(head map[string]float64, ts []token) bool {
 	for _, t := range ts {
-		if t.isNoun() && head[t.concept] == 1 {
+		if t.isNoun() && !t.modify && head[t.concept] == 1 {
 			return true
 		}
 	}
@@ -259,7 +263,7 @@ func (p *Planner) examplesOf(a *engine.Action) []example {
 	var out []example
 	for _, phrase := range append([]string{a.Title}, a.Examples...) {
 		ts := p.phrase(phrase)
-		e := example{bag: bagOf(ts), mine: ownWords(ts)}
+		e := example{bag: bagOf(ts), mine: ownWords(ts), words: wordsOf(ts)}
 		if len(e.bag) > 0 {
 			out = append(out, e)
 		}
@@ -351,6 +355,32 @@ func weightOf(weight map[string]float64, c string) float64 {
 	return weight[""] * kindWeight(c)
 }
 
+// wordsOf collects the words themselves. They break ties that concepts leave.
+func wordsOf(ts []token) []string {
+	var out []string
+	for i := range ts {
+		out = append(out, ts[i].low)
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+// shared counts what two sorted lists have in common.
+func shared(a, b []string) int {
+	n := 0
+	for i, j := 0, 0; i < len(a) && j < len(b); {
+		switch {
+		case a[i] < b[j]:
+			i++
+		case a[i] > b[j]:
+			j++
+		default:
+			n, i, j = n+1, i+1, j+1
+		}
+	}
+	return n
+}
+
 func totalOf(weight map[string]float64, bag []string) float64 {
 	sum := 0.0
 	for _, c := range bag {
@@ -361,7 +391,7 @@ func totalOf(weight map[string]float64, bag []string) float64 {
 
 // similarity is the weighted Dice coefficient of two sorted bags.
 func similarity(weight map[string]float64, bag []string, total float64, e example) float64 {
-	shared := 0.0
+	common := 0.0
 	for i, j := 0, 0; i < len(bag) && j < len(e.bag); {
 		switch {
 		case bag[i] < e.bag[j]:
@@ -369,12 +399,12 @@ func similarity(weight map[string]float64, bag []string, total float64, e exampl
 		case bag[i] > e.bag[j]:
 			j++
 		default:
-			shared += weightOf(weight, bag[i])
+			common += weightOf(weight, bag[i])
 			i, j = i+1, j+1
 		}
 	}
 	if total+e.total == 0 {
 		return 0
 	}
-	return 2 * shared / (total + e.total)
+	return 2 * common / (total + e.total)
 }

@@ -48,7 +48,7 @@ func findDates(ts []token, now time.Time) []date {
 		p := dateParser{ts: ts, now: now, i: i}
 		d, ok := p.mention()
 		if !ok {
-			i++
+			i = max(i+1, p.skip)
 			continue
 		}
 		d.from, d.to = i, p.i
@@ -89,9 +89,10 @@ func spell(ts []token, from, to int) string {
 
 // dateParser reads one mention from position i on.
 type dateParser struct {
-	ts  []token
-	now time.Time
-	i   int
+	ts   []token
+	now  time.Time
+	i    int
+	skip int // past words that were understood and refused
 }
 
 func (p *dateParser) word(n int) string {
@@ -146,6 +147,7 @@ func (p *dateParser) mention() (date, bool) {
 // to come, but for those that name their year.
 func (p *dateParser) join(day time.Time, c clock) (date, bool) {
 	if c.vague { // "tomorrow afternoon" is no time to move anything to
+		p.skip = p.i
 		return date{}, false
 	}
 	y, m, dd := day.Date()
@@ -161,6 +163,7 @@ func (p *dateParser) join(day time.Time, c clock) (date, bool) {
 	t := time.Date(y, m, dd, c.hour, c.min, 0, 0, loc)
 	if c.abbrev != "" {
 		if name, _ := t.Zone(); !strings.EqualFold(name, c.abbrev) {
+			p.skip = p.i
 			return date{}, false // a zone that is not the site's: ask
 		}
 	}

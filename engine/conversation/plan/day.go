@@ -99,6 +99,9 @@ func (p *dateParser) named() (time.Time, bool) {
 		}
 		at := p.i
 		if d, ok := read(); ok {
+			if d.Weekday() != wd {
+				p.skip = p.i
+			}
 			return d, d.Weekday() == wd
 		}
 		p.i = at
@@ -160,6 +163,9 @@ func (p *dateParser) iso() (time.Time, bool) {
 // numeric reads 12/05/2026, 12.5.2026 and 13/5.
 func (p *dateParser) numeric() (time.Time, bool) {
 	w := p.ts[p.i].low
+	if w == "24/7" {
+		return time.Time{}, false
+	}
 	sep := "/"
 	if !strings.Contains(w, sep) {
 		if sep = "."; strings.Count(w, sep) != 2 {

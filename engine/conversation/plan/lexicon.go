@@ -8,15 +8,15 @@ import "strings"
 // verbClasses are verbs that ask for the same thing, by lemma. The first of a
 // line names the class.
 var verbClasses = []string{
-	"show see list view display check find lookup tell give know retrieve review read fetch access look get print pull inform bring remind",
+	"show see list view display check find lookup tell give know retrieve review read fetch look get print pull inform bring remind",
 	"track trace locate follow",
-	"cancel stop end terminate quit abort revoke void unsubscribe discontinue drop call-off scrap",
+	"cancel stop end terminate quit abort revoke void unsubscribe discontinue scrap",
 	"delete remove erase close",
 	"move reschedule shift postpone rebook rearrange delay push",
 	"change update edit modify correct amend alter switch swap replace fix adjust set",
 	"pause hold suspend freeze skip halt snooze",
 	"resume restart reactivate unpause continue restore renew",
-	"create add book make place buy schedule arrange acquire open subscribe reserve join",
+	"create add book make place buy schedule arrange acquire subscribe reserve join",
 	"return exchange",
 	"refund reimburse",
 	"pay settle",
@@ -33,8 +33,8 @@ var verbClasses = []string{
 }
 
 // loneVerbs are verbs with no kin, each a class of its own.
-const loneVerbs = `say translate play turn put go take work start ask leave write submit file share transfer convert
-	explain waive split merge rate block unblock call drive eat cook sell invite log sign enter choose pick select`
+const loneVerbs = `open say translate play turn put go take work start ask leave write submit file share transfer convert
+	explain waive split merge rate block unblock call drive eat cook sell invite drop log sign enter choose pick select`
 
 // alike says how well one verb class answers for another, 1 being the same.
 var alike = map[[2]string]float64{
@@ -60,12 +60,12 @@ var nounSets = []string{
 	"invoice bill receipt",
 	"flight trip journey",
 	"baggage bag luggage suitcase",
-	"hour time opening",
+	"hour opening",
 }
 
 // attributes follow a noun and ask for a part of it: "order status".
 var attributes = set(`status number no nr id ids reference ref code details detail info information history
-	progress eta list summary record records overview update updates data current latest recent last next upcoming past`)
+	progress eta list summary record records overview update updates data current latest recent last next upcoming past news`)
 
 // progress words ask how a record is getting on: any read of it answers.
 var progress = set(`arrive arrives arrived arriving arrival ship ships shipped shipping dispatch dispatched deliver delivered
@@ -84,7 +84,9 @@ var functionWords = set(`a an the this that these those my our your ur you u i w
 	out up down off over back still already yet only ever never same own both each more most much many lot lots
 	because since while until till before after during
 	sorry wondering wonder was way kind sort sir madam team guys friend good morning afternoon evening day
-	could've i've i'd i'll sure tell don't bit little moment minute possible longer anymore currently instead
+	could've i've i'd i'll sure tell don't bit little moment minute possible longer anymore currently instead time
+	someone somebody anyone mind
+	damn goddamn bloody fucking stupid lousy awful terrible whole entire useless silly crappy expensive monthly weekly yearly annual good
 	looking look looks seeing having s t re ve ll d m number regards called named latest current recent`)
 
 // topics are what help centres write about. A sentence about one is a question,
@@ -107,11 +109,14 @@ var notNames = set(`a an the not so very too really just still also already happ
 	interested afraid worried unhappy disappointed frustrated annoyed confused tired sick ill busy free able unable
 	urgent important ridiculous terrible awful wrong right correct incorrect true false bad nice cool ok okay okey
 	it what why how when where who which my your our his her their mine yours ours unacceptable broken
-	pleased keen curious aware unaware stuck lost customer member subscriber buyer client owner one only
+	pleased keen curious aware unaware stuck lost one only
 	again now today tomorrow yesterday tonight monday tuesday wednesday thursday friday saturday sunday because but and or if
 	supposed trying looking going having getting calling writing waiting wondering asking hoping thinking planning
 	for to of as by off up down no yes please thanks and all always never english british american locked tall pregnant
 	outside inside abroad overseas concerned missing due sick done finished alone certain currently`)
+
+// roles say what somebody is to the site.
+var roles = set("customer member subscriber buyer client owner user guest")
 
 // relations come before a possessive that names nobody.
 var relations = set(`husband wife partner son daughter mother father mum mom dad sister brother friend boss bride groom child kid
@@ -133,10 +138,10 @@ var firstNames = set(`alex jordan sam chris taylor morgan casey jamie riley jame
 var familiar = set(`chance chances older other others border holder elder paused pauses cause causes house moved mover lists
 	fight light night slight flights place plane plate player plans plants plant show shoes shore shot snow slow stock
 	shop stop stops step steps skin ship shirt shift sheet track truck trick trace brick crack traffic bill bills will well
-	live five time times mine wine line date data late rate gate hour hours four your ours book books look looks cook took
+	seattle live five time times mine wine line date data late rate gate hour hours four your ours book books look looks cook took
 	books boot boots cancer candle counsel panel council dress drinks address seat seats heat meat neat beat sweet return
 	refund fund found cash case cases cards yard hard sent sand land point found friend friends fiend women woman water
-	whether weather leather letter later latter better little title table stable cable phone phones home hone plain`)
+	whether weather leather letter later latter better location locations little title table stable cable phone phones home hone plain`)
 
 func set(words string) map[string]bool {
 	m := map[string]bool{}
@@ -197,6 +202,7 @@ var irregular = map[string]verb{
 	"seen": {"show", pastForm}, "saw": {"show", pastForm}, "shown": {"show", pastForm}, "found": {"show", pastForm},
 	"told": {"show", pastForm}, "gave": {"show", pastForm}, "given": {"show", pastForm},
 	"made": {"create", pastForm}, "bought": {"create", pastForm}, "sent": {"send", pastForm}, "paid": {"pay", pastForm},
+	"cancellation": {"cancel", ingForm}, "cancelation": {"cancel", ingForm}, "termination": {"cancel", ingForm},
 	"held": {"pause", pastForm}, "froze": {"pause", pastForm}, "frozen": {"pause", pastForm},
 	"lost": {"lose", pastForm}, "broke": {"lose", pastForm}, "broken": {"lose", pastForm},
 	"spoke": {"contact", pastForm}, "reset": {"reset", baseForm},

@@ -29,6 +29,10 @@ func modes(ts []token) []mode {
 		if ts[i].verb.form == noForm || ts[i].taken {
 			continue
 		}
+		if ts[i].quoted {
+			out[i] = reported
+			continue
+		}
 		m := modeOf(ts, sentence, i)
 		if m == requested && last >= 0 && joined(ts, last, i) && ts[i].verb.form == baseForm {
 			// "how do I find and cancel": the second verb is meant as the first.
@@ -88,10 +92,14 @@ func modeOf(ts []token, sentence, i int) mode {
 	}
 	switch w := at(1); w {
 	case "not", "never":
-		if at(2) == "why" || at(2) == "can" || at(2) == "could" || at(2) == "would" {
-			return plain
+		if at(2) == "why" {
+			return askHow
 		}
 		return negated
+	case "longer":
+		if at(2) == "no" {
+			return negated
+		}
 	case "to":
 		return infinitive(at, lead, asked || conditional)
 	case "i", "we", "one":
@@ -139,13 +147,21 @@ func modeOf(ts []token, sentence, i int) mode {
 	case "wont", "cannot":
 		return negated
 	}
-	if slices.Contains(lead, "not") && !asked {
-		return plain
-	}
-	if ts[i].verb.class == "help" {
-		return plain
+	if !asked && !conditional && runOn(ts, i) {
+		return requested
 	}
 	return plain
+}
+
+// runOn recognises a request that nothing divides from what came before it: "I
+// bought something cancel order 1001".
+func runOn(ts []token, i int) bool {
+	if i == 0 || i+1 == len(ts) || ts[i+1].brk {
+		return false
+	}
+	before, after := &ts[i-1], &ts[i+1]
+	thing := before.isNoun() || before.low == "something" || before.low == "it" || before.low == "anymore" || before.low == "more"
+	return thing && (determiner(after.low) || after.isNoun())
 }
 
 // infinitive judges a verb after "to".
@@ -213,10 +229,19 @@ func pastMode(ts []token, sentence, i int) mode {
 
 // ingMode judges "help me with cancelling" against "a problem cancelling".
 func ingMode(ts []token, sentence, i int) mode {
+	if i == sentence || ts[i].brk {
+		return askCan // "cancelling order 1001": no sentence, so it must say which
+	}
 	asked := questionStart(ts, sentence, i) || isConditional(ts, sentence, i)
+	if w := ts[i-1].low; w == "needs" || w == "need" { // "my appointment needs moving"
+		if asked {
+			return askHow
+		}
+		return requested
+	}
 	for j := i - 1; j >= sentence && j >= i-4; j-- {
 		switch ts[j].low {
-		case "help", "assistance", "assist", "mind", "support", "proceed", "hand":
+		case "help", "assistance", "assist", "mind", "support", "proceed", "hand", "request", "want", "requesting":
 			if asked {
 				return askHow
 			}
@@ -228,12 +253,12 @@ func ingMode(ts []token, sentence, i int) mode {
 	return plain
 }
 
-// leadOf returns the words that govern a verb, adverbs left out: back to the
-// clause's beginning, and through a comma only when nothing was found yet.
+// leadOf returns the words that govern a verb, adverbs left out, back to the
+// clause's beginning.
 func leadOf(ts []token, sentence, i int) []string {
 	var rev []string
 	for j := i; j > sentence; j-- {
-		if ts[j].brk && (len(rev) > 0 || j == i) {
+		if ts[j].brk {
 			break
 		}
 		w := ts[j-1].low

@@ -64,7 +64,7 @@ func (p *Planner) answerOpen(r *reading, o *Open, steps []Step) (Step, bool) {
 			s.Missing = append(s.Missing, name)
 		}
 	}
-	s.About = about(r, fl)
+	s.About = about(r.ts, fl)
 	return s, true
 }
 

@@ -37,7 +37,7 @@ func (p *Planner) asks(r *reading) bool {
 		content = content || t.content() || hasDigit(t.low)
 		topic = topic || topics[t.low]
 		switch t.low {
-		case "about", "information", "info", "explain", "wondering", "wonder", "question", "questions", "how", "whether", "policy":
+		case "about", "information", "info", "explain", "wondering", "wonder", "question", "questions", "how", "whether", "policy", "what", "which", "when", "where", "why":
 			inquiry = true
 		}
 		if r.modes[i] == askHow || r.modes[i] == askCan {

@@ -88,10 +88,14 @@ func (p *Planner) tag(ts []token) {
 			continue
 		}
 		w := t.low
-		if !p.isWord(w) {
+		if !p.isWord(w) && (i == 0 || t.brk || !capital(t.raw)) {
 			if fixed, ok := p.correct(w); ok {
 				w, t.typo = fixed, true
 			}
+		}
+		if w == "call" && i+1 < len(ts) && ts[i+1].low == "off" {
+			t.verb, t.concept = verb{"cancel", baseForm}, "v:cancel"
+			continue
 		}
 		if v, ok := p.verbOf(w); ok && !nounHere(ts, i) {
 			t.verb, t.concept = v, "v:"+v.class
@@ -177,6 +181,9 @@ func nounHere(ts []token, i int) bool {
 	if i > 0 && !ts[i].brk {
 		switch ts[i-1].low {
 		case "my", "the", "a", "an", "any", "your", "our", "this", "that", "his", "her", "their", "no", "another":
+			if _, ok := irregular[ts[i].low]; ok && i+1 < len(ts) && ts[i+1].low == "of" {
+				return false // "a cancellation of my order"
+			}
 			return !(ts[i-1].low == "that" || ts[i-1].low == "this") || i+1 >= len(ts) || !determiner(ts[i+1].low)
 		}
 		if ts[i-1].poss {
@@ -206,20 +213,26 @@ func orderVerb(ts []token, i int) (verb, bool) {
 	if ts[i].low != "order" && ts[i].low != "purchase" && ts[i].low != "reordering" && ts[i].low != "ordering" {
 		return verb{}, false
 	}
-	buy := verb{"create", baseForm}
-	if ts[i].low == "ordering" {
+	if ts[i].low == "ordering" || ts[i].low == "reordering" {
 		return verb{"create", ingForm}, true
 	}
+	buy := verb{"create", baseForm}
 	if i > 0 && !ts[i].brk {
 		switch ts[i-1].low {
-		case "to", "i", "we", "you":
+		case "i", "we":
+			return buy, i < 2 || ts[i-2].low != "did"
+		case "to", "you", "can", "could", "not":
 			return buy, true
+		case "my", "the", "a", "an", "this", "that", "your", "our", "any", "another":
+			return verb{}, false
 		}
 	}
-	if (i == 0 || ts[i].brk) && i+1 < len(ts) && !ts[i+1].brk {
+	if i+1 < len(ts) && !ts[i+1].brk {
 		switch ts[i+1].low {
-		case "a", "an", "me", "more", "some", "another", "two", "three", "new", "the", "us":
+		case "a", "an", "me", "more", "some", "another", "two", "three", "new", "us":
 			return buy, true
+		case "the", "all":
+			return buy, i == 0 || ts[i].brk || adverbs[ts[i-1].low]
 		}
 	}
 	return verb{}, false
@@ -230,6 +243,7 @@ func (p *Planner) correct(w string) (string, bool) {
 	if len(w) < 5 || len(w) > 24 {
 		return "", false
 	}
+	short := len(w) == 5 // too short to guess but at a letter left out
 	for i := 0; i < len(w); i++ {
 		if w[i] < 'a' || w[i] > 'z' {
 			return "", false
@@ -239,8 +253,8 @@ func (p *Planner) correct(w string) (string, bool) {
 		v, ok := p.near[k]
 		return v, ok && v[0] == w[0] && len(v)-len(w) <= 1 && len(w)-len(v) <= 1
 	}
-	if v, ok := pick(w); ok { // a letter is lacking
-		return v, true
+	if v, ok := pick(w); ok || short { // a letter is lacking
+		return v, ok
 	}
 	for i := 1; i < len(w); i++ {
 		less := w[:i] + w[i+1:]

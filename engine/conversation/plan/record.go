@@ -43,7 +43,7 @@ func (fl *filled) ids(a *filler, f *profile, r *reading, lo, hi int) {
 		}
 		found = kept
 	}
-	fl.exactID, fl.specific = true, true
+	fl.exactID, fl.specific, fl.pattern = true, true, fl.pattern || a.re != nil
 	for i, c := range found {
 		fl.used = append(fl.used, spanOf(r.ts, c.at, c.at+1))
 		switch {

@@ -35,6 +35,7 @@ type judged struct {
 	f      *profile
 	score  float64
 	act    bool // the part asks for it
+	asked  bool // ... in so many words, by a question or a request
 	lo, hi int
 	filled filled
 }
@@ -50,9 +51,16 @@ func (p *Planner) steps(r *reading) ([]Step, []string) {
 			picked = append(picked, best)
 		}
 	}
+	if slices.ContainsFunc(picked, func(j judged) bool { return j.asked }) {
+		// What was only told does not count beside what was asked for: "I can't
+		// afford order 1001, can you cancel it?"
+		picked = slices.DeleteFunc(picked, func(j judged) bool { return !j.asked })
+	}
 	var steps []Step
 	for _, j := range picked {
+		said := span{j.lo, j.hi}
 		if len(picked) == 1 {
+			said = span{0, len(r.ts)}
 			// The rest of the message may hold what the request left out.
 			j.filled = j.f.fill(r, 0, len(r.ts))
 			if j.f.reads {
@@ -60,7 +68,7 @@ func (p *Planner) steps(r *reading) ([]Step, []string) {
 			}
 		}
 		for _, args := range j.filled.each() {
-			steps = mergeStep(steps, j.f.step(r, args, j))
+			steps = mergeStep(steps, j.f.step(r, args, j.filled, said))
 		}
 	}
 	if len(steps) > maxIntents {
@@ -122,7 +130,7 @@ func ranges(r *reading) []span {
 		if r.modes[i] != requested {
 			continue
 		}
-		if lead := leadStart(ts, i, max(start, last+1)); lead > start && (last >= 0 || ts[lead].brk) && hasContent(ts[start:lead]) {
+		if lead := leadStart(ts, i, max(start, last+1)); lead > start && hasContent(ts[start:lead]) {
 			cut(lead)
 		}
 		last = i
@@ -143,11 +151,10 @@ func leadStart(ts []token, i, lo int) int {
 	return j
 }
 
-// hasContent reports whether a part names a thing, a code or a date, so that it
-// can stand by itself.
+// hasContent reports whether a part says anything by itself.
 func hasContent(ts []token) bool {
 	for i := range ts {
-		if ts[i].isNoun() || hasDigit(ts[i].low) || ts[i].taken {
+		if ts[i].content() || hasDigit(ts[i].low) || ts[i].taken {
 			return true
 		}
 	}
@@ -156,7 +163,7 @@ func hasContent(ts []token) bool {
 
 // best judges every action for the part [lo, hi).
 func (p *Planner) best(r *reading, lo, hi int, closest map[string]float64) judged {
-	part := newPart(r, lo, hi)
+	part := p.newPart(r, lo, hi)
 	var top, second judged
 	for _, f := range p.actions {
 		j := f.judge(part)
@@ -186,19 +193,28 @@ type part struct {
 	ts      []token
 	ms      []mode
 	bag     []string
+	total   float64 // weight of the bag
+	words   []string
 	own     bool // "my", a possessive or a name
+	self    bool // "I"
+	unsure  bool // "a subscription", "a new order": no record that exists
+	refused bool // "I don't want the order"
+	told    bool // says or asks why something was done
 	plural  bool // speaks of several
 	pronoun bool // "it", "that one"
+	code    bool // holds a figure
 	generic bool // speaks of rules in general
 	asking  bool // has the form of a question
 	wh      bool // ... that begins with how, what, when, ...
 	short   bool
 }
 
-func newPart(r *reading, lo, hi int) *part {
+func (p *Planner) newPart(r *reading, lo, hi int) *part {
 	pt := &part{r: r, lo: lo, hi: hi, ts: r.ts[lo:hi], ms: r.modes[lo:hi]}
-	pt.bag = bagOf(pt.ts)
-	pt.own = ownWords(pt.ts) || len(r.asserted.Names)+len(r.asserted.Emails) > 0
+	pt.bag, pt.words = bagOf(pt.ts), wordsOf(pt.ts)
+	pt.total = totalOf(p.weight, pt.bag)
+	pt.self = ownWords(pt.ts)
+	pt.own = hasAny(pt.ts, "my", "mine", "our") || len(r.asserted.Names)+len(r.asserted.Emails) > 0
 	words := 0
 	for i := range pt.ts {
 		t := &pt.ts[i]
@@ -211,6 +227,13 @@ func newPart(r *reading, lo, hi int) *part {
 		if t.isNoun() && t.plural {
 			pt.plural = true
 		}
+		if i > 0 && t.isNoun() && (pt.ts[i-1].low == "a" || pt.ts[i-1].low == "an" || pt.ts[i-1].low == "another" || pt.ts[i-1].low == "new") || t.low == "new" {
+			pt.unsure = true
+		}
+		if i > 0 && (t.low == "want" || t.low == "need") && (pt.ts[i-1].low == "not" || pt.ts[i-1].low == "longer") {
+			pt.refused = true
+		}
+		pt.code = pt.code || hasDigit(t.low) && !t.taken
 		if generic[t.low] && t.verb.form == noForm {
 			pt.generic = true
 		}
@@ -220,16 +243,26 @@ func newPart(r *reading, lo, hi int) *part {
 	}
 	pt.short = words <= 5
 	pt.asking, pt.wh = questionForm(r, lo, hi)
+	for i := range pt.ts {
+		t := &pt.ts[i]
+		if pt.ms[i] == reported && !looks(t.verb.class) && (!progress[t.low] || t.verb.class == "cancel") && (!pt.asking || hasAny(pt.ts, "why")) {
+			pt.told = true
+		}
+		if i >= 2 && pt.ts[i].low == "i" && pt.ts[i-2].low == "what" { // "what have I ordered"
+			pt.plural = true
+		}
+	}
 	return pt
 }
 
 // judge holds the action against the part.
 func (f *profile) judge(pt *part) judged {
 	j := judged{f: f, lo: pt.lo, hi: pt.hi}
-	sim, mine := f.similar(pt)
+	like := f.similar(pt)
+	sim := like.concepts
 	object := pt.object(f, pt.ts)
 	verbFit, how, foreign := pt.verb(f)
-	if object == 0 && sim < 0.5 && !(verbFit >= 0.7 && !f.reads) {
+	if object == 0 && sim < 0.5 && !(verbFit >= 0.7 && !f.reads) && !pt.code {
 		j.score = 0.5 * sim
 		return j
 	}
@@ -239,8 +272,8 @@ func (f *profile) judge(pt *part) judged {
 		from = 0
 	}
 	j.filled = f.fill(pt.r, from, pt.hi)
-	if object == 0 && !f.reads && j.filled.exactID && !pt.namesThing() {
-		object = 0.85 // "cancel 1001"
+	if object == 0 && j.filled.exactID && !pt.namesThing(j.filled) && (!f.reads || j.filled.pattern && (verbFit > 0 || hasAny(pt.ts, "where"))) {
+		object = 0.85 // "cancel 1001", "where is #1001"
 	}
 	strange := pt.unexplained(f, j.filled)
 	fit := verbFit
@@ -250,35 +283,50 @@ func (f *profile) judge(pt *part) judged {
 	frame := object * fit * (1 - 0.8*strange)
 	j.score = frame * (0.85 + 0.15*sim)
 	if f.reads {
-		j.score += f.countFit(pt, j.filled)
 		j.act = f.readGate(pt, how, foreign, j.filled, strange) && object > 0
 	} else {
 		j.act = f.writeGate(pt, how, j.filled, strange)
 	}
-	if sim >= 0.72 && sim*0.95 > j.score && !foreign && (!mine || pt.own || j.filled.exactID) {
-		calm := how != askHow && how != askCan && how != negated && how != reported
-		if f.reads && how != askHow || calm && sim >= 0.85 && !pt.asking {
+	if sim >= 0.72 && sim*0.95 > j.score && !foreign && (!like.mine || pt.own || pt.self || j.filled.exactID) {
+		calm := how != askHow && how != askCan && how != negated && (how != reported || sim >= 0.95)
+		if f.reads && how != askHow && !pt.told && (!f.action.Personal || pt.asking || how == requested || pt.wants()) || !f.reads && calm && sim >= 0.85 && !pt.asking {
 			j.score, j.act = sim*0.95, true
 		}
 	}
+	if f.reads {
+		j.score += f.countFit(pt, j.filled)
+	}
+	j.score += 0.03 * like.words
 	j.act = j.act && j.score >= threshold(f.action.Risk)
+	j.asked = !f.reads || pt.asking || slices.Contains(pt.ms, requested)
 	return j
 }
 
-// similar returns how close the part is to the nearest example, and whether
-// that example speaks of the visitor's own things.
-func (f *profile) similar(pt *part) (float64, bool) {
-	best, mine := 0.0, false
-	total := totalOf(f.weight, pt.bag)
-	for _, e := range f.examples {
-		if s := similarity(f.weight, pt.bag, total, e); s > best {
-			best, mine = s, e.mine
-		}
-	}
-	return best, mine
+// likeness is how close a part is to an action's nearest example.
+type likeness struct {
+	concepts float64 // 1: the same concepts
+	words    float64 // 1: the very words
+	mine     bool    // the example speaks of the visitor's own things
 }
 
-// object returns how surely the words name what the action is about.
+func (f *profile) similar(pt *part) likeness {
+	var best likeness
+	for _, e := range f.examples {
+		l := likeness{similarity(f.weight, pt.bag, pt.total, e), 0, e.mine}
+		if l.concepts < best.concepts || l.concepts == 0 {
+			continue
+		}
+		l.words = 2 * float64(shared(pt.words, e.words)) / float64(len(pt.words)+len(e.words))
+		if l.concepts > best.concepts || l.words > best.words {
+			best = l
+		}
+	}
+	return best
+}
+
+// object returns how surely the words name what the action is about. For an
+// action that changes something, "remove an item from my order" is not about
+// the order.
 func (pt *part) object(f *profile, ts []token) float64 {
 	best := 0.0
 	for i := range ts {
@@ -290,15 +338,38 @@ func (pt *part) object(f *profile, ts []token) float64 {
 			if t.typo {
 				v *= 0.95
 			}
+			if !f.reads && v > 0 && insideOf(ts, i) {
+				v *= 0.5
+			}
 			best = max(best, v)
 		}
 	}
 	return best
 }
 
-func (pt *part) namesThing() bool {
+// insideOf reports whether the noun at i only holds what the verb is about:
+// "something from my order".
+func insideOf(ts []token, i int) bool {
+	for j := i - 1; j > 0 && j >= i-4; j-- {
+		switch ts[j].low {
+		case "from", "of", "in", "inside":
+			before := &ts[j-1]
+			switch before.low {
+			case "one", "all", "some", "any", "both", "each", "out", "rid", "either", "none", "those", "two":
+				return false
+			}
+			return before.verb.form == noForm
+		}
+		if !determiner(ts[j].low) && ts[j].low != "your" && ts[j].low != "last" && !hasDigit(ts[j].low) {
+			return false
+		}
+	}
+	return false
+}
+
+func (pt *part) namesThing(fl filled) bool {
 	for i := range pt.ts {
-		if pt.ts[i].isNoun() && !pt.ts[i].taken {
+		if pt.ts[i].isNoun() && !pt.ts[i].taken && !fl.uses(&pt.ts[i]) {
 			return true
 		}
 	}
@@ -327,7 +398,7 @@ func (pt *part) verb(f *profile) (fit float64, how mode, foreign bool) {
 		}
 		if s >= 0.65 && (s > fit || s == fit && m == requested) {
 			fit, how = s, m
-		} else if s < 0.65 && !looks(v.class) && m != reported && m != plain {
+		} else if s < 0.65 && !looks(v.class) && m != reported && !(m == plain && (progress[pt.ts[i].low] || f.words[pt.ts[i].concept])) {
 			foreign = true
 		}
 	}
@@ -364,8 +435,8 @@ func (pt *part) unexplained(f *profile, fl filled) float64 {
 			}
 		case strings.HasPrefix(t.concept, "a:"):
 			strange += 0.1 * w
-		case t.modify:
-			strange += 0.5 * w
+		case t.modify && len(f.action.Resources) > 0:
+			strange += 0.4 * w // "the blue sofa order": it says which
 		default:
 			strange += w
 		}
@@ -407,22 +478,47 @@ func (f *profile) hasList() bool { return f.action.IDArgument == "" }
 
 // readGate decides whether a part asks to be shown something of the visitor's.
 func (f *profile) readGate(pt *part, how mode, foreign bool, fl filled, strange float64) bool {
-	if foreign || pt.generic && strange > 0 {
+	if foreign || pt.refused || pt.told || pt.generic && strange > 0 {
 		return false
 	}
 	if how == askHow && !fl.exactID {
 		return false
 	}
-	if !f.action.Personal {
-		return strange < 0.5
-	}
-	if fl.exactID || pt.own {
+	switch {
+	case !f.action.Personal:
+		return strange < 0.35
+	case fl.exactID:
 		return strange < 0.55
-	}
-	if how == requested {
-		return strange < 0.4
+	case pt.own:
+		return strange < 0.42 && (pt.asking || how == requested || pt.wants())
+	case how == requested:
+		return strange < 0.35 && !(pt.unsure && (pt.self || hasAny(pt.ts, "about")))
+	case pt.unsure:
+		return false
+	case pt.self && (pt.wh || pt.asking && hasAny(pt.ts, "have", "had")):
+		return strange < 0.2
 	}
 	return pt.short && strange < 0.2 && (!pt.asking || pt.wh && !pt.generic && strange == 0 && pt.singular())
+}
+
+// wants reports whether a statement looks for something and does not only tell:
+// "I am waiting for my order", "my parcel is late", "my orders", but not "I'm
+// happy with my order".
+func (pt *part) wants() bool {
+	told := false
+	for i := range pt.ts {
+		t := &pt.ts[i]
+		switch t.low {
+		case "looking", "waiting", "find", "where", "want", "need", "like", "know", "about", "for":
+			return true
+		case "i", "is", "are", "was", "were", "have", "has", "am":
+			told = true
+		}
+		if progress[t.low] && t.low != "have" && t.low != "ordered" || attributes[t.low] {
+			return true
+		}
+	}
+	return !told
 }
 
 // singular reports whether a definite record is meant: "where is the order".
@@ -439,7 +535,13 @@ func (pt *part) singular() bool {
 func (f *profile) writeGate(pt *part, how mode, fl filled, strange float64) bool {
 	switch how {
 	case requested:
-		return strange < 0.5
+		switch {
+		case len(f.action.Resources) > 0: // what is strange may say which record
+			return strange < 0.45
+		case f.action.Risk == engine.Write:
+			return strange < 0.4
+		}
+		return strange < 0.3
 	case askCan:
 		// A polite request says which one, or what the new value is.
 		return strange < 0.4 && (fl.exactID || fl.specific)

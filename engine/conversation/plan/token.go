@@ -19,6 +19,7 @@ type token struct {
 	stop       bool // a sentence begins with it
 	hash       bool // written with # before it
 	poss       bool // it was written with 's
+	quoted     bool // it stands in double quotes, after other words
 
 	verb    verb   // what it is as a verb, in this place
 	concept string // the noun or other thing it names, "" for a function word
@@ -39,10 +40,13 @@ var contractions = map[string]string{
 	"who's": "who is", "how's": "how is", "hows": "how is", "that's": "that is", "it's": "it is", "there's": "there is",
 	"here's": "here is", "name's": "name is", "let's": "let us", "lets": "let us", "they're": "they are", "we're": "we are",
 	"wanna": "want to", "gonna": "going to", "gimme": "give me", "lemme": "let me", "pls": "please", "plz": "please",
-	"u": "you", "ur": "your", "thx": "thanks", "ty": "thanks", "tmrw": "tomorrow", "tomorow": "tomorrow", "tommorow": "tomorrow",
-	"tommorrow": "tomorrow", "where're": "where are", "what're": "what are", "appt": "appointment", "ordr": "order",
+	"u": "you", "ya": "you", "ur": "your", "thx": "thanks", "ty": "thanks", "tmrw": "tomorrow", "tomorow": "tomorrow", "tommorow": "tomorrow",
+	"tommorrow": "tomorrow", "where're": "where are", "what're": "what are", "appt": "appointment", "ordr": "order", "oder": "order", "oredr": "order", "odrer": "order", "wher": "where", "trak": "track", "cancl": "cancel",
 	"gotta": "got to", "id'like": "i would like", "wud": "would", "cud": "could",
 }
+
+// titles end with a point that ends no sentence.
+var titles = set("mr mrs ms dr no nr st vs e.g i.e")
 
 // clip cuts s to at most n bytes at a rune's edge.
 func clip(s string, n int) string {
@@ -65,13 +69,20 @@ func fold(s string) string {
 func tokenize(text string) []token {
 	var out []token
 	brk, stop, hash := true, true, false
+	quote, openAt := false, 0
 	for i := 0; i < len(text); {
 		r, size := utf8.DecodeRuneInString(text[i:])
 		if !unicode.IsLetter(r) && !unicode.IsDigit(r) {
 			switch r {
-			case ',', ':', '(', ')', '-', '–', '—', '"':
+			case '"', '“', '”':
+				quote, openAt, brk = !quote, len(out), true
+			case ',', ':', '(', ')', '-', '–', '—':
 				brk = true
-			case '.', '!', '?', ';', '\n':
+			case '.':
+				if len(out) == 0 || out[len(out)-1].end != i || !titles[out[len(out)-1].low] {
+					brk, stop = true, true
+				}
+			case '!', '?', ';', '\n':
 				brk, stop = true, true
 			}
 			hash = r == '#'
@@ -91,6 +102,7 @@ func tokenize(text string) []token {
 			i += size
 		}
 		out = appendToken(out, text, start, i, brk, stop, hash)
+		out[len(out)-1].quoted = quote && openAt > 0
 		brk, stop, hash = false, false, false
 	}
 	return out
