@@ -139,6 +139,10 @@ func (a *action) refused(reply *provider.Reply) error {
 	case slices.Contains(a.response.notFound, s):
 		// Word for word what the gate says of somebody else's record.
 		return engine.Errorf(engine.CodeNotFound, "I can't find that in your account. Please check the number and try again.", nil)
+	case s == 400, s == 409, s == 412, s == 422:
+		// The system understood and said no: to such a day, in such a state.
+		return engine.Errorf(engine.CodeConnectorFailed, "That was not accepted, so nothing was changed. Please try another way, or contact us.",
+			errors.New("the other system refused the request"))
 	case !a.writes(), s >= 400 && s <= 499, s == 501, s == 503:
 		e := failed("the other system refused the request", nil)
 		e.RetryAfter = reply.RetryAfter

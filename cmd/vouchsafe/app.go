@@ -129,7 +129,7 @@ func assemble(ctx context.Context, s settings) (_ *app, err error) {
 		Version:        version(),
 		Widget:         widget.JS,
 		WidgetETag:     widget.ETag,
-		AdminRoutes:    a.adminRoutes,
+		AdminRoutes:    a.adminRoutes(),
 	})
 	return a, err
 }

@@ -199,7 +199,7 @@ func demoSites(shop, publicKey string) ([]siteSettings, error) {
 		out = append(out, siteSettings{
 			site: engine.Site{ID: id, Name: demo.Name, Tier: tier, Location: loc, SignInURL: shop + "/login",
 				Origins: []string{shop}, MaxTokenLifetime: 15 * time.Minute},
-			verifier: v, manifests: manifests, knowledge: demo.Help, knowledgeURL: shop + "/help/",
+			verifier: v, manifests: manifests, knowledge: demo.Help, knowledgeURL: shop + "/help",
 		})
 	}
 	return out, nil

@@ -15,6 +15,10 @@ import (
 // maxChoices bounds how many records a question offers.
 const maxChoices = 10
 
+// maxLabelFields bounds how much of a record an option shows; a manifest names
+// the fields that tell records apart first.
+const maxLabelFields = 4
+
 // lacking lists the required arguments that a step does not have yet, dates
 // that were only half said included.
 func (t *turn) lacking(a *engine.Action, step plan.Step) []string {
@@ -178,7 +182,8 @@ func (t *turn) choose(ctx context.Context, a *engine.Action, step *plan.Step, na
 	}
 	choices := make([]plan.Choice, 0, maxChoices)
 	for _, r := range found[:min(len(found), maxChoices)] {
-		choices = append(choices, plan.Choice{Value: recordID(r), Label: phrase.Line(r, source.Fields, t.in.Site.Location), Words: words(r)})
+		shown := source.Fields[:min(len(source.Fields), maxLabelFields)]
+		choices = append(choices, plan.Choice{Value: recordID(r), Label: phrase.Line(r, shown, t.in.Site.Location), Words: words(r)})
 	}
 	if c, ok := plan.Pick(step.About, choices, t.s.clock(), t.in.Site.Location); ok {
 		return find(found, c.Value), true

@@ -58,6 +58,9 @@ func (g *Gate) Do(ctx context.Context, r Request) (Result, error) {
 		return res, g.close(ctx, c, audit.Outcome{Code: e.Code}, started, e)
 	}
 	resp, err := g.act(ctx, c, p)
+	if engine.CodeOf(err) == engine.CodeNotFound {
+		err = errNotFound // in the very words that a foreign record gets
+	}
 	o := audit.Outcome{Status: resp.Status, Returned: len(resp.Records), IdempotencyKey: p.p.grant.IdempotencyKey}
 	if err == nil {
 		res.Records, err = g.release(ctx, c, resp.Records, &o)

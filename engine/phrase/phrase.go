@@ -135,7 +135,7 @@ func Result(s Said) string {
 		}
 		return b.String()
 	}
-	text := "Done: " + lower(s.Action.Title) + "."
+	text := "Done: " + lower(yours(s.Action.Title)) + "."
 	if moved := changes(s); moved != "" {
 		text += " " + moved
 	} else if len(s.Records) == 1 {
@@ -164,7 +164,7 @@ func changes(s Said) string {
 
 // Summary says what a confirmation would set in motion.
 func Summary(s Said) string {
-	text := s.Action.Title
+	text := yours(s.Action.Title)
 	if s.Before != nil {
 		// The record's own fields, as the proving action showed them, in a
 		// stable order.
@@ -243,6 +243,21 @@ func render(s Said) (string, bool) {
 		return "", false
 	}
 	return strings.TrimSpace(b.String()), true
+}
+
+// yours turns a title, which is in the visitor's words, into the assistant's:
+// "Cancel one of my orders" becomes "Cancel one of your orders".
+func yours(title string) string {
+	words := strings.Fields(title)
+	for i, w := range words {
+		switch w {
+		case "my":
+			words[i] = "your"
+		case "me":
+			words[i] = "you"
+		}
+	}
+	return strings.Join(words, " ")
 }
 
 func capitalise(s string) string { return mapFirst(s, unicode.ToUpper) }

@@ -21,6 +21,7 @@ type view struct {
 func (s *shop) routePages(mux *http.ServeMux) {
 	mux.HandleFunc("GET /{$}", s.page("index.html"))
 	mux.HandleFunc("GET /login", s.page("login.html"))
+	s.routeHelp(mux)
 	for _, name := range []string{"shop.css", "shop.js", "gate.js", "favicon.svg"} {
 		mux.HandleFunc("GET /"+name, func(w http.ResponseWriter, r *http.Request) {
 			http.ServeFileFS(w, r, site, "site/"+name)
