@@ -21,7 +21,7 @@ import (
 type AdminRequest struct {
 	Context context.Context
 	Query   url.Values
-	Body    []byte              // of a POST; at most 64 KiB
+	Body    []byte              // of a POST; at most 64 KiB, and only until Serve returns
 	Param   func(string) string // a parameter of the path
 }
 

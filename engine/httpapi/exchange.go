@@ -5,6 +5,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"runtime/debug"
 	"strings"
 	"sync"
 	"time"
@@ -230,7 +231,9 @@ func (x *exchange) finish() {
 		panic(cause)
 	}
 	if cause != nil {
-		// The panic's value may hold anything and is not logged.
+		// The panic's value may hold anything and is not logged; a stack holds
+		// names and addresses only.
+		x.s.o.Logger.ErrorContext(x.r.Context(), "a handler panicked", "route", x.route.path, "stack", string(debug.Stack()))
 		x.fail(errPanic)
 	}
 	s, status := x.s, x.w.Status()

@@ -30,14 +30,19 @@ type stream struct {
 	w       gin.ResponseWriter
 	control *http.ResponseController
 	cancel  context.CancelFunc // called when the client has gone
+	patient time.Duration      // with a client that does not read
 	buf     []byte
 	started bool
 	broken  bool
 }
 
+func newStream(w gin.ResponseWriter, cancel context.CancelFunc, patient time.Duration) *stream {
+	return &stream{w: w, control: http.NewResponseController(w), cancel: cancel, patient: patient}
+}
+
 // streamTurn takes a turn and sends each reply as it is known.
 func (x *exchange) streamTurn(ctx context.Context, cancel context.CancelFunc, t conversation.Turn) error {
-	s := &stream{w: x.w, control: http.NewResponseController(x.w), cancel: cancel}
+	s := newStream(x.w, cancel, writeTimeout)
 	stop := s.beat(heartbeat)
 	defer stop()
 	answer, err := x.s.o.Chat.Turn(ctx, t, func(r conversation.Reply) {
@@ -88,7 +93,7 @@ func (s *stream) sendLocked(b []byte) {
 		h["X-Accel-Buffering"] = unbuffered
 		s.w.WriteHeader(http.StatusOK)
 	}
-	err := s.control.SetWriteDeadline(time.Now().Add(writeTimeout))
+	err := s.control.SetWriteDeadline(time.Now().Add(s.patient))
 	if err == nil {
 		_, err = s.w.Write(b)
 	}
