@@ -1,0 +1,100 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"net/http"
+	"net/url"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"vouchsafe/engine"
+	"vouchsafe/engine/socket"
+)
+
+// errNoServer means that nobody answers on the admin socket.
+var errNoServer = errors.New("no server is running")
+
+const (
+	adminTimeout  = 30 * time.Second
+	maxAdminReply = 64 << 20
+)
+
+// adminClient asks a running server over the admin socket in its data folder.
+type adminClient struct{ http http.Client }
+
+// dialAdmin reaches the server whose data folder this is. The error is
+// errNoServer when there is none.
+func dialAdmin(ctx context.Context, data string) (*adminClient, error) {
+	path := filepath.Join(data, adminSocket)
+	first, err := socket.Dial(ctx, path)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED) {
+		return nil, errNoServer
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reaching the server: %w", err)
+	}
+	transport := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		if c := first; c != nil {
+			first = nil
+			return c, nil
+		}
+		return socket.Dial(ctx, path)
+	}, MaxConnsPerHost: 1}
+	return &adminClient{http.Client{Transport: transport, Timeout: adminTimeout}}, nil
+}
+
+func (c *adminClient) close() { c.http.CloseIdleConnections() }
+
+func (c *adminClient) get(ctx context.Context, path string, query url.Values, out any) error {
+	if len(query) > 0 {
+		path += "?" + query.Encode()
+	}
+	return c.call(ctx, http.MethodGet, path, nil, out)
+}
+
+func (c *adminClient) post(ctx context.Context, path string, in, out any) error {
+	body, err := json.Marshal(in)
+	if err != nil {
+		return fmt.Errorf("encoding the request: %w", err)
+	}
+	return c.call(ctx, http.MethodPost, path, body, out)
+}
+
+// call makes one request. A problem document comes back as an *engine.Error.
+func (c *adminClient) call(ctx context.Context, method, path string, body []byte, out any) error {
+	req, err := http.NewRequestWithContext(ctx, method, "http://vouchsafe"+path, bytes.NewReader(body))
+	if err != nil {
+		return fmt.Errorf("asking the server: %w", err)
+	}
+	if body != nil {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	resp, err := c.http.Do(req)
+	if err != nil {
+		return fmt.Errorf("asking the server: %w", err)
+	}
+	defer resp.Body.Close()
+	got, err := io.ReadAll(io.LimitReader(resp.Body, maxAdminReply))
+	if err != nil {
+		return fmt.Errorf("reading the server's answer: %w", err)
+	}
+	if resp.StatusCode != http.StatusOK {
+		var p struct{ Code, Detail string }
+		if err := json.Unmarshal(got, &p); err != nil || p.Code == "" {
+			return fmt.Errorf("the server answered with status %d", resp.StatusCode)
+		}
+		return engine.Errorf(p.Code, p.Detail, nil)
+	}
+	if err := json.Unmarshal(got, out); err != nil {
+		return errors.New("the server's answer cannot be read; is it of another version?")
+	}
+	return nil
+}

@@ -1,0 +1,119 @@
+package main
+
+import (
+	"net/http"
+	"slices"
+
+	"github.com/go-json-experiment/json"
+
+	"vouchsafe/engine"
+	"vouchsafe/engine/httpapi"
+	"vouchsafe/kb"
+)
+
+// adminRoutes are what the command line asks of a running server beside
+// decisions and status.
+func (a *app) adminRoutes() []httpapi.AdminRoute {
+	return []httpapi.AdminRoute{
+		{Method: http.MethodGet, Path: "/v1/admin/sites/:site", Serve: a.adminSite},
+		{Method: http.MethodGet, Path: "/v1/admin/kb/:site/documents", Serve: a.adminDocuments},
+		{Method: http.MethodPost, Path: "/v1/admin/kb/:site/documents", Serve: a.adminAddDocument},
+		{Method: http.MethodPost, Path: "/v1/admin/kb/:site/ask", Serve: a.adminAsk},
+	}
+}
+
+// Codes of problems that these routes answer with.
+const (
+	codeUnknownSite    = "unknown_site"
+	codeMalformedJSON  = "malformed_json"
+	codeInvalidRequest = "invalid_request"
+)
+
+// siteDetail is a site as its operator set it up.
+type siteDetail struct {
+	ID                     string   `json:"id"`
+	Name                   string   `json:"name"`
+	Tier                   string   `json:"tier"`
+	Origins                []string `json:"origins"`
+	SignInURL              string   `json:"sign_in_url,omitempty"`
+	MaxTokenLifetimeSecond int64    `json:"max_token_lifetime"`
+}
+
+func (a *app) adminSite(r httpapi.AdminRequest) (any, error) {
+	s, err := a.site(r)
+	if err != nil {
+		return nil, err
+	}
+	return siteDetail{ID: s.ID, Name: s.Name, Tier: s.Tier.String(), Origins: append([]string{}, s.Origins...),
+		SignInURL: s.SignInURL, MaxTokenLifetimeSecond: int64(s.MaxTokenLifetime.Seconds())}, nil
+}
+
+// site is the site that the path names.
+func (a *app) site(r httpapi.AdminRequest) (*engine.Site, error) {
+	i := slices.IndexFunc(a.sites, func(s siteSettings) bool { return s.site.ID == r.Param("site") })
+	if i < 0 {
+		return nil, engine.Errorf(codeUnknownSite, "There is no such site.", nil)
+	}
+	return &a.sites[i].site, nil
+}
+
+// documentList is a site's knowledge base.
+type documentList struct {
+	Documents []kb.Document `json:"documents"`
+}
+
+func (a *app) adminDocuments(r httpapi.AdminRequest) (any, error) {
+	s, err := a.site(r)
+	if err != nil {
+		return nil, err
+	}
+	docs, err := a.kb.Documents(s.ID)
+	return documentList{append([]kb.Document{}, docs...)}, err
+}
+
+// newDocument is a page to add, named like a file.
+type newDocument struct {
+	Name    string `json:"name"`
+	Content string `json:"content"`
+}
+
+func (a *app) adminAddDocument(r httpapi.AdminRequest) (any, error) {
+	s, err := a.site(r)
+	if err != nil {
+		return nil, err
+	}
+	var in newDocument
+	if err := readStrict(r.Body, &in); err != nil {
+		return nil, err
+	}
+	d, err := a.kb.Add(r.Context, s.ID, in.Name, []byte(in.Content))
+	if err != nil {
+		return nil, engine.Errorf(codeInvalidRequest, err.Error(), err)
+	}
+	return d, nil
+}
+
+// question is put to a site's knowledge base.
+type question struct {
+	Question string `json:"question"`
+}
+
+func (a *app) adminAsk(r httpapi.AdminRequest) (any, error) {
+	s, err := a.site(r)
+	if err != nil {
+		return nil, err
+	}
+	var in question
+	if err := readStrict(r.Body, &in); err != nil {
+		return nil, err
+	}
+	return a.kb.Ask(r.Context, s.ID, in.Question)
+}
+
+// readStrict reads one JSON document of exactly v's shape.
+func readStrict(body []byte, v any) error {
+	if err := json.Unmarshal(body, v, json.RejectUnknownMembers(true)); err != nil {
+		return engine.Errorf(codeMalformedJSON, "The body is not what is expected here.", err)
+	}
+	return nil
+}

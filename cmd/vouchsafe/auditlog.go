@@ -1,0 +1,208 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/url"
+	"path"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/open-policy-agent/opa/v1/ast"
+
+	"vouchsafe/cmd/vouchsafe/config"
+	"vouchsafe/engine"
+	"vouchsafe/engine/audit"
+	"vouchsafe/engine/policy"
+	"vouchsafe/engine/store"
+)
+
+// auditReader reads the decision log, wherever it is.
+type auditReader interface {
+	list(q audit.Query) ([]audit.Entry, error)
+	show(id string) (audit.Entry, error)
+	close() error
+}
+
+// openAudit reads the log through the server that has it open, or else from the
+// file.
+func (c *cli) openAudit(ctx context.Context, data string) (auditReader, error) {
+	at, err := c.place(data, config.LoadWithoutSecrets)
+	if err != nil {
+		return nil, err
+	}
+	client, err := dialAdmin(ctx, at.data)
+	if err == nil {
+		return &servedAudit{ctx, client}, nil
+	}
+	if !errors.Is(err, errNoServer) {
+		return nil, err
+	}
+	log, err := audit.Open(filepath.Join(at.data, auditFile), store.Options{ReadOnly: true})
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("there is no decision log in %s", at.data)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return storedAudit{log}, nil
+}
+
+// storedAudit is the file of a server that does not run.
+type storedAudit struct{ log *audit.Log }
+
+func (s storedAudit) list(q audit.Query) ([]audit.Entry, error) { return s.log.List(q) }
+func (s storedAudit) show(id string) (audit.Entry, error)       { return s.log.Show(id) }
+func (s storedAudit) close() error                              { return s.log.Close() }
+
+// servedAudit is the log of a running server.
+type servedAudit struct {
+	ctx    context.Context
+	client *adminClient
+}
+
+func (s *servedAudit) list(q audit.Query) ([]audit.Entry, error) {
+	v := url.Values{"limit": {strconv.Itoa(q.Limit)}}
+	set := func(name, value string) {
+		if value != "" {
+			v.Set(name, value)
+		}
+	}
+	set("site", q.Site)
+	set("subject", q.Subject)
+	set("action", q.Action)
+	set("code", q.Code)
+	set("conversation", q.Conversation)
+	set("before", q.Before)
+	if q.Allow != nil {
+		set("allow", strconv.FormatBool(*q.Allow))
+	}
+	if !q.Since.IsZero() {
+		set("since", q.Since.Format(time.RFC3339Nano))
+	}
+	if !q.Until.IsZero() {
+		set("until", q.Until.Format(time.RFC3339Nano))
+	}
+	var got struct {
+		Decisions []audit.Entry `json:"decisions"`
+	}
+	if err := s.client.get(s.ctx, "/v1/admin/decisions", v, &got); err != nil {
+		return nil, err
+	}
+	for i := range got.Decisions {
+		if err := readAbout(&got.Decisions[i]); err != nil {
+			return nil, err
+		}
+	}
+	return got.Decisions, nil
+}
+
+func (s *servedAudit) show(id string) (audit.Entry, error) {
+	var e audit.Entry
+	err := s.client.get(s.ctx, "/v1/admin/decisions/"+url.PathEscape(id), nil, &e)
+	if engine.CodeOf(err) == engine.CodeNotFound {
+		return e, audit.ErrNotFound
+	}
+	if err != nil {
+		return e, err
+	}
+	return e, readAbout(&e)
+}
+
+func (s *servedAudit) close() error {
+	s.client.close()
+	return nil
+}
+
+// readAbout fills in what an entry does not carry over the wire.
+func readAbout(e *audit.Entry) error {
+	if len(e.Decision.Input) == 0 {
+		return nil
+	}
+	if err := json.Unmarshal(e.Decision.Input, &e.About); err != nil {
+		return fmt.Errorf("reading the input of decision %s: %w", e.Decision.ID, err)
+	}
+	return nil
+}
+
+// auditPage is how many decisions are read at a time.
+const auditPage = 200
+
+// listAll calls row with the newest decisions that match, at most limit of them.
+func listAll(r auditReader, q audit.Query, limit int, row func(*audit.Entry) error) error {
+	for limit > 0 {
+		q.Limit = min(limit, auditPage)
+		entries, err := r.list(q)
+		if err != nil {
+			return err
+		}
+		for i := range entries {
+			if err := row(&entries[i]); err != nil {
+				return err
+			}
+		}
+		if len(entries) < q.Limit {
+			return nil
+		}
+		limit -= len(entries)
+		q.Before = entries[len(entries)-1].Decision.ID
+	}
+	return nil
+}
+
+// reasonTexts are what a policy's METADATA says of its codes.
+type reasonTexts struct {
+	of      string // the policy's revision, "" when it could not be read
+	reasons map[string]engine.Reason
+}
+
+// revision names the policy of a decision, and says so when the texts are of
+// another.
+func (t reasonTexts) revision(decided string) string {
+	if t.of == "" || t.of == decided {
+		return decided
+	}
+	return decided + " (the texts above are of " + t.of + ")"
+}
+
+// texts reads the policies that the configuration names. A log is readable
+// without them, so a policy that is broken or gone has no texts.
+func (c *cli) texts() reasonTexts {
+	folder, err := c.policyFolder(nil)
+	if err != nil {
+		return reasonTexts{}
+	}
+	set, err := policy.Compile(folder)
+	if err != nil {
+		return reasonTexts{}
+	}
+	t := reasonTexts{of: set.Revision(), reasons: map[string]engine.Reason{}}
+	// It compiled, so all of it can be read and parsed.
+	_ = fs.WalkDir(folder, ".", func(name string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || path.Ext(name) != ".rego" || strings.HasSuffix(name, "_test.rego") {
+			return err
+		}
+		text, err := fs.ReadFile(folder, name)
+		if err != nil {
+			return err
+		}
+		m, err := ast.ParseModuleWithOpts(name, string(text), ast.ParserOptions{ProcessAnnotation: true, RegoVersion: ast.RegoV1})
+		if err != nil || m == nil {
+			return err
+		}
+		for _, a := range m.Annotations {
+			code, _ := a.Custom["code"].(string)
+			message, _ := a.Custom["message"].(string)
+			auditor, _ := a.Custom["audit"].(string)
+			t.reasons[code] = engine.Reason{Code: code, Message: message, Audit: auditor}
+		}
+		return nil
+	})
+	delete(t.reasons, "")
+	return t
+}

@@ -1,0 +1,238 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"regexp"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"vouchsafe/cmd/vouchsafe/config"
+	"vouchsafe/cmd/vouchsafe/output"
+	"vouchsafe/engine/policy"
+	"vouchsafe/policies"
+)
+
+func (c *cli) policyCommand() *cobra.Command {
+	return group("policy", "Check and test the policies", c.policyCheckCommand(), c.policyTestCommand())
+}
+
+// policyFolder is a policy folder that a command is about.
+type policyFolder struct {
+	fs.FS
+	name string // as it was named, "" for the embedded policies
+}
+
+// policyFolder finds the policies: the argument, else the configuration's, else
+// the embedded ones.
+func (c *cli) policyFolder(args []string) (policyFolder, error) {
+	var name string
+	if len(args) > 0 {
+		name = args[0]
+	} else if c.config != "" {
+		cfg, err := config.LoadWithoutSecrets(c.config)
+		if err != nil {
+			return policyFolder{}, err
+		}
+		name = cfg.Policies
+	}
+	f, err := policiesOf(name, policies.FS)
+	return policyFolder{f, name}, err
+}
+
+// file returns where a file of the folder is, for an editor to open.
+func (f policyFolder) file(name string) string {
+	if name == "" {
+		return f.String()
+	}
+	return filepath.Join(f.name, filepath.FromSlash(name))
+}
+
+func (f policyFolder) String() string {
+	if f.name == "" {
+		return "the embedded policies"
+	}
+	return f.name
+}
+
+func (c *cli) policyCheckCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "check [DIR]",
+		Short: "Say what is wrong with a policy, and where",
+		Long: `Check a policy folder: syntax, types against the schema of input, built-ins,
+formatting, METADATA, codes and data. Without DIR, the configuration's policies,
+or the embedded ones.
+
+Exits 0 when nothing is wrong, 1 when something is, 2 when it could not be read.`,
+		Example: `  vouchsafe policy check policies`,
+		Args:    cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			p, err := c.printer()
+			if err != nil {
+				return err
+			}
+			folder, err := c.policyFolder(args)
+			if err != nil {
+				return output.Cannot(err)
+			}
+			if problems := policy.Check(folder); len(problems) > 0 {
+				return printProblems(p, folder, problems)
+			}
+			set, err := policy.Compile(folder)
+			if err != nil {
+				return output.Cannot(err)
+			}
+			return p.Line("Nothing is wrong with %s, revision %s.", folder, set.Revision())
+		},
+	}
+}
+
+// printProblems prints them and returns how the command ends.
+func printProblems(p *output.Printer, folder policyFolder, problems []policy.Problem) error {
+	t := p.Table()
+	for _, problem := range problems {
+		problem.File = folder.file(problem.File)
+		if p.Format() == output.JSON {
+			if err := t.Row(problem); err != nil {
+				return err
+			}
+			continue
+		}
+		if err := p.Line("%s: %s: %s", where(problem), problem.Code, problem.Message); err != nil {
+			return err
+		}
+		if problem.Hint != "" {
+			if err := p.Line("  %s", problem.Hint); err != nil {
+				return err
+			}
+		}
+	}
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	return output.Fails(errors.New(count(len(problems), "problem")))
+}
+
+func where(p policy.Problem) string {
+	s := p.File
+	if p.Line > 0 {
+		s += fmt.Sprintf(":%d", p.Line)
+		if p.Column > 0 {
+			s += fmt.Sprintf(":%d", p.Column)
+		}
+	}
+	return s
+}
+
+// count writes a number of things.
+func count(n int, thing string) string {
+	if n == 1 {
+		return "1 " + thing
+	}
+	return fmt.Sprintf("%d %ss", n, thing)
+}
+
+func (c *cli) policyTestCommand() *cobra.Command {
+	var run string
+	var coverage float64
+	cmd := &cobra.Command{
+		Use:   "test [DIR]",
+		Short: "Run a policy's tests, and see that they reach all of it",
+		Long: `Run the tests of a policy folder. They must pass, evaluate every line, and make
+every rule that denies or obliges fire. Without DIR, the configuration's
+policies, or the embedded ones.
+
+With --run only some tests run, so no coverage is asked for unless --coverage
+says so. Exits 0 when all holds, 1 when not, 2 when it could not be asked.`,
+		Example: `  vouchsafe policy test policies
+  vouchsafe policy test policies --run target`,
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			p, err := c.printer()
+			if err != nil {
+				return err
+			}
+			if _, err := regexp.Compile(run); err != nil {
+				return output.Cannot(fmt.Errorf("--run: %w", err))
+			}
+			if coverage < 0 || coverage > 100 {
+				return output.Cannot(errors.New("--coverage is a number from 0 to 100"))
+			}
+			folder, err := c.policyFolder(args)
+			if err != nil {
+				return output.Cannot(err)
+			}
+			opts := policy.TestOptions{Run: run}
+			if cmd.Flags().Changed("coverage") {
+				opts.Coverage = &coverage
+			}
+			report, err := policy.Test(cmd.Context(), folder, opts)
+			if problems, ok := errors.AsType[policy.Problems](err); ok {
+				return printProblems(p, folder, problems)
+			}
+			if err != nil {
+				return output.Cannot(err)
+			}
+			return printTests(p, folder, &report)
+		},
+	}
+	cmd.Flags().StringVar(&run, "run", "", "run only the tests whose name matches `REGEX`")
+	cmd.Flags().Float64Var(&coverage, "coverage", 100, "the least coverage that passes, in `PERCENT`")
+	return cmd
+}
+
+func printTests(p *output.Printer, folder policyFolder, r *policy.TestReport) error {
+	for i := range r.Tests {
+		r.Tests[i].File = folder.file(r.Tests[i].File)
+	}
+	for i := range r.Uncovered {
+		r.Uncovered[i].File = folder.file(r.Uncovered[i].File)
+	}
+	for i := range r.Dead {
+		r.Dead[i].File = folder.file(r.Dead[i].File)
+	}
+	var lines []string
+	say := func(format string, args ...any) { lines = append(lines, fmt.Sprintf(format, args...)) }
+	counts := map[string]int{}
+	for _, t := range r.Tests {
+		counts[t.Outcome]++
+		if t.Outcome == policy.OutcomeFail || t.Outcome == policy.OutcomeError {
+			say("%s:%d: %s: %s", t.File, t.Line, t.Outcome, t.Name)
+			for _, more := range []string{t.Error, t.Output} {
+				if more = strings.TrimSpace(more); more != "" {
+					say("  %s", more)
+				}
+			}
+		}
+	}
+	for _, u := range r.Uncovered {
+		if u.Last > u.First {
+			say("%s:%d-%d: no test evaluates these lines", u.File, u.First, u.Last)
+		} else {
+			say("%s:%d: no test evaluates this line", u.File, u.First)
+		}
+	}
+	for _, d := range r.Dead {
+		say("%s:%d: no test makes %s fire", d.File, d.Line, d.Name)
+	}
+	say("%d passed, %d failed, %d skipped; coverage %.1f%%, at least %g%% wanted",
+		counts[policy.OutcomePass], counts[policy.OutcomeFail]+counts[policy.OutcomeError],
+		counts[policy.OutcomeSkip], r.Coverage, r.Threshold)
+	for _, line := range lines {
+		if err := p.Line("%s", line); err != nil {
+			return err
+		}
+	}
+	if p.Format() == output.JSON {
+		if err := p.Object(r); err != nil {
+			return err
+		}
+	}
+	if !r.Passed() {
+		return output.Fails(errors.New(strings.Join(r.Failures, "; ")))
+	}
+	return nil
+}
