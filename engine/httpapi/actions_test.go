@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/fstest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -15,6 +16,7 @@ import (
 	"vouchsafe/engine"
 	"vouchsafe/engine/audit"
 	"vouchsafe/engine/httpapi"
+	"vouchsafe/engine/policy"
 )
 
 type decision = engine.Decision
@@ -246,6 +248,38 @@ func TestIdempotencyKeys(t *testing.T) {
 	want(t, "the key again", note("k2", "1001", alex...), 200, "")
 	for _, bad := range []string{"with space", strings.Repeat("x", 256), "k\nk"} {
 		want(t, "a bad key", note(bad, "1001", alex...), 422, "invalid_request")
+	}
+}
+
+func TestRepeatingAResponseIsDecidedAnew(t *testing.T) {
+	b := newBench(t, nil)
+	who := append(signedIn("alex"), "Idempotency-Key", "k")
+	again := func() answer { return b.post(notePath, `{"args":{"order_id":"1001"}}`, who...) }
+	first := again()
+	want(t, "first", first, 200, "")
+	before, err := b.log.List(audit.Query{Action: "order.note"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if a := again(); a.body != first.body {
+		t.Errorf("again: %d %s, want %s", a.status, a.body, first.body)
+	}
+	if after, err := b.log.List(audit.Query{Action: "order.note"}); err != nil || len(after) != len(before)+1 {
+		t.Errorf("the log has %d decisions, %v, want %d", len(after), err, len(before)+1)
+	}
+	closed, err := policy.Compile(fstest.MapFS{
+		"authz/p.rego":      {Data: []byte("package authz\n\ndecision := {\"allow\": false, \"reasons\": [{\"code\": \"closed\", \"message\": \"Closed.\"}], \"obligations\": []}\n")},
+		"release/p.rego":    {Data: []byte("package release\n\ndecision := {\"withheld\": [], \"redacted\": []}\n")},
+		"schema/input.json": {Data: []byte("{}")},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.policy.Activate(closed)
+	a := again()
+	want(t, "under a policy that denies", a, 403, "closed")
+	if strings.Contains(a.body, "1001") {
+		t.Errorf("under a policy that denies: %s", a.body)
 	}
 }
 

@@ -147,6 +147,7 @@ type bench struct {
 	health httpapi.Health
 	sites  map[string]*httpapi.Site
 	gate   *gate.Gate
+	policy *policy.Engine
 }
 
 // clock moves when a test says so.
@@ -194,7 +195,7 @@ func newBench(t testing.TB, change func(*httpapi.Options)) *bench {
 	must(err)
 	eng := policy.NewEngine(set)
 	g := gate.New(gate.Options{Policy: eng, Log: recorder, EvaluationTimeout: 10 * time.Second})
-	b.gate = g
+	b.gate, b.policy = g, eng
 	sites := map[string]*httpapi.Site{}
 	b.sites = sites
 	for id, tier := range map[string]engine.Tier{"demo": engine.Pro, "demo-free": engine.Free} {

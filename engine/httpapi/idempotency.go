@@ -81,7 +81,7 @@ func isKey(s string) bool {
 	return s != "" && len(s) <= 255
 }
 
-// keyID is a key within its site and subject. Whoever is not verified shares
+// keyID is a key within its site and customer. Whoever is not verified shares
 // one name, which no subject has.
 func keyID(site string, who identity.Result, key string) string {
 	subject := "-"
@@ -89,7 +89,7 @@ func keyID(site string, who identity.Result, key string) string {
 		subject = "=" + who.Visitor.Subject()
 	}
 	h := sha256.New()
-	for _, part := range []string{site, subject, key} {
+	for _, part := range []string{site, subject, who.Visitor.Email(), key} {
 		fmt.Fprintf(h, "%d:%s", len(part), part)
 	}
 	return "ik_" + hex.EncodeToString(h.Sum(nil)[:20])
@@ -98,6 +98,9 @@ func keyID(site string, who identity.Result, key string) string {
 // once performs r under a key, or repeats what was answered before.
 func (x *exchange) once(r gate.Request, yes, key string) error {
 	ctx, k := x.r.Context(), x.s.keys
+	if r.Intent.Args == nil {
+		r.Intent.Args = map[string]any{}
+	}
 	if k.db == nil {
 		return &problem{code: engine.CodeAuditUnavailable, detail: "Idempotency keys are not kept here; send the request without one."}
 	}
@@ -109,7 +112,7 @@ func (x *exchange) once(r gate.Request, yes, key string) error {
 		return err
 	}
 	if before != nil {
-		return x.again(id, before)
+		return x.again(r, id, before)
 	}
 	defer k.end(id)
 	r.IdempotencyKey = id
@@ -143,9 +146,17 @@ func codeOf(err error) string {
 	return problemOf(err).code
 }
 
-// again answers a request whose key has been used for the same request.
-func (x *exchange) again(id string, before *spent) error {
+// again answers a request whose key has been used for the same request. To show
+// a response once more is decided and recorded like showing it at first.
+func (x *exchange) again(r gate.Request, id string, before *spent) error {
 	if kept, ok := x.s.keys.response(id); ok {
+		said, err := x.s.o.Gate.Ask(x.r.Context(), r)
+		if err != nil {
+			return err
+		}
+		if !said.Allow {
+			return refusal(&said)
+		}
 		x.w.Header()["Idempotent-Replayed"] = []string{"true"}
 		x.out = append(x.out[:0], kept.body...)
 		return x.send(kept.status, kept.contentType)
