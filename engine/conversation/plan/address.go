@@ -81,7 +81,7 @@ func addressText(r *reading, lo, hi int) (string, int, bool) {
 		if i == lo && lo == 0 {
 			begins = hasDigit(r.ts[i].low)
 		}
-		if !begins || functionWords[r.ts[i].low] {
+		if !begins || functionWords[r.ts[i].low] || r.ts[i].verb.form != noForm || r.ts[i].taken {
 			continue
 		}
 		stop := end

@@ -55,6 +55,7 @@ type filled struct {
 	exactID  bool   // a record is named
 	pattern  bool   // ... in the form its schema asks for
 	specific bool   // a new value, such as a date, is named
+	measured bool   // ... that is a date or a number
 	more     []string
 	moreFor  string // the argument that more has further values for
 }
@@ -329,7 +330,7 @@ func (fl *filled) dates(f *profile, r *reading, lo, hi int) {
 			break
 		}
 		d := said[i]
-		fl.specific = true
+		fl.specific, fl.measured = true, true
 		fl.used = append(fl.used, spanOf(r.ts, d.from, d.to))
 		fl.when[a.name] = d.When
 		if v, ok := a.writeDate(d.When); ok {
@@ -389,6 +390,7 @@ func (fl *filled) number(a *filler, f *profile, ts []token) {
 			return false
 		}
 		fl.args[a.name] = v
+		fl.measured = true
 		fl.used = append(fl.used, spanOf(ts, from, to))
 		return true
 	}

@@ -59,10 +59,11 @@ func clip(s string, n int) string {
 	return s[:n]
 }
 
-// fold lower-cases ASCII and other letters and straightens apostrophes.
-func fold(s string) string {
-	return strings.ToLower(strings.NewReplacer("’", "'", "‘", "'").Replace(s))
-}
+// straight turns typographic apostrophes into plain ones.
+var straight = strings.NewReplacer("’", "'", "‘", "'")
+
+// fold lower-cases letters and straightens apostrophes.
+func fold(s string) string { return strings.ToLower(straight.Replace(s)) }
 
 // tokenize splits text into words, numbers and codes, in one pass. A joiner
 // such as - or : belongs to a word only between letters and digits.
