@@ -21,7 +21,7 @@ import (
 type AdminRequest struct {
 	Context context.Context
 	Query   url.Values
-	Body    []byte              // of a POST; at most 64 KiB, and only until Serve returns
+	Body    []byte              // of a POST; only until Serve returns
 	Param   func(string) string // a parameter of the path
 }
 
@@ -31,7 +31,8 @@ type AdminRoute struct {
 	Method string
 	Path   string // as gin writes it: "/v1/admin/things/:id"
 	// Query names the parameters Serve knows; any other is refused.
-	Query []string
+	Query   []string
+	MaxBody int // of a POST, in bytes; 64 KiB when 0
 	Serve func(AdminRequest) (any, error)
 }
 
@@ -45,7 +46,7 @@ func (s *Server) adminRoutes() http.Handler {
 	}
 	for _, r := range append(mine, s.o.AdminRoutes...) {
 		g.Handle(r.Method, r.Path, s.handle(&route{method: r.Method, path: r.Path,
-			body: r.Method == http.MethodPost, serve: adminServe(r)}))
+			body: r.Method == http.MethodPost, maxBody: r.MaxBody, serve: adminServe(r)}))
 	}
 	scrape := promhttp.HandlerFor(s.o.Metrics, promhttp.HandlerOpts{})
 	g.GET("/metrics", s.handle(&route{method: http.MethodGet, path: "/metrics", serve: func(x *exchange) error {

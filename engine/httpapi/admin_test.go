@@ -90,8 +90,16 @@ func TestAdminStatusAndMetrics(t *testing.T) {
 					return nil, &engine.Error{Code: engine.CodeNotFound, Message: "No."}
 				}
 				return map[string]string{"id": r.Param("id")}, nil
-			}}}
+			}}, {Method: http.MethodPost, Path: "/v1/admin/things", MaxBody: 1 << 20,
+			Serve: func(r httpapi.AdminRequest) (any, error) { return len(r.Body), nil }}}
 	})
+	for size, status := range map[int]int{1 << 20: 200, 1<<20 + 1: 413} {
+		w, r := httptest.NewRecorder(), httptest.NewRequest(http.MethodPost, "/v1/admin/things", strings.NewReader(strings.Repeat("x", size)))
+		r.Header.Set("Content-Type", "application/json")
+		if b.server.Admin().ServeHTTP(w, r); w.Code != status {
+			t.Errorf("a body of %d bytes: %d %s, want %d", size, w.Code, w.Body, status)
+		}
+	}
 	b.health.Degraded = []string{"the knowledge base of demo cannot be read"}
 	a := admin(b, "/v1/admin/status")
 	for _, part := range []string{`"version":"test"`, `"ready":true`, `"degraded":["the knowledge base of demo cannot be read"]`,

@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -15,7 +16,7 @@ import (
 	"vouchsafe/engine/identity"
 )
 
-// maxBody is the longest request body.
+// maxBody is the longest request body, where a route does not allow more.
 const maxBody = 64 << 10
 
 // A body over the limit is read to its end, up to this much and this long,
@@ -32,6 +33,7 @@ type route struct {
 	public       bool // on the public listener: Host and limits apply
 	site         bool // names a site: its origins, its tokens, its visitors' limits
 	body         bool // takes a JSON body
+	maxBody      int  // of that many bytes; maxBody when 0
 	preflight    bool // asks what a browser may send; carries no identity
 	unlimited    bool // is not counted against an address
 	demo         bool // is the demo page's
@@ -159,19 +161,23 @@ func (x *exchange) identify() identity.Result {
 
 // readBody reads the body into the exchange's buffer.
 func (x *exchange) readBody() error {
-	if x.r.ContentLength > maxBody {
-		return x.tooLarge()
+	limit := x.route.maxBody
+	if limit == 0 {
+		limit = maxBody
+	}
+	if x.r.ContentLength > int64(limit) {
+		return x.tooLarge(limit)
 	}
 	b := x.in[:0]
 	for {
 		if len(b) == cap(b) {
 			b = append(b, 0)[:len(b)]
 		}
-		n, err := x.r.Body.Read(b[len(b):min(cap(b), maxBody+1)])
+		n, err := x.r.Body.Read(b[len(b):min(cap(b), limit+1)])
 		b = b[:len(b)+n]
 		x.in = b
-		if len(b) > maxBody {
-			return x.tooLarge()
+		if len(b) > limit {
+			return x.tooLarge(limit)
 		}
 		if err == io.EOF {
 			return nil
@@ -182,14 +188,14 @@ func (x *exchange) readBody() error {
 	}
 }
 
-func (x *exchange) tooLarge() error {
+func (x *exchange) tooLarge(limit int) error {
 	x.w.Header().Set("Connection", "close")
 	if x.r.ContentLength <= drainBytes {
 		// Where the deadline cannot be set, the server's own still holds.
 		_ = http.NewResponseController(x.w).SetReadDeadline(time.Now().Add(drainTime))
 		_, _ = io.CopyN(io.Discard, x.r.Body, drainBytes)
 	}
-	return &problem{code: codeBodyTooLarge, detail: "The body is longer than 64 KiB."}
+	return &problem{code: codeBodyTooLarge, detail: fmt.Sprintf("The body is longer than %d KiB.", limit>>10)}
 }
 
 // isJSON accepts application/json, in UTF-8 if it says so.
@@ -245,7 +251,7 @@ func (x *exchange) finish() {
 		return
 	}
 	in, out, doc := x.in, x.out, x.doc
-	if cap(in) > maxBody+1 || cap(out) > maxBody {
+	if cap(in) > 2*maxBody || cap(out) > 2*maxBody {
 		return
 	}
 	*x = exchange{in: in[:0], out: out[:0], doc: doc}
