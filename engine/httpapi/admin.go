@@ -33,7 +33,7 @@ type AdminRoute struct {
 	// Query names the parameters Serve knows; any other is refused.
 	Query   []string
 	MaxBody int // of a POST, in bytes; 64 KiB when 0
-	Serve func(AdminRequest) (any, error)
+	Serve   func(AdminRequest) (any, error)
 }
 
 func (s *Server) adminRoutes() http.Handler {
