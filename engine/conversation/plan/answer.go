@@ -181,7 +181,7 @@ func pick(ts []token, dates []date, choices []Choice, now time.Time, byPlace boo
 	for c := range choices {
 		s := 0.0
 		for i := range ts {
-			if w := choiceWord(&ts[i]); w != "" && bags[c][w] && seen[w] < len(choices) {
+			if w := choiceWord(&ts[i]); w != "" && !asksFor(ts[i].low) && bags[c][w] && seen[w] < len(choices) {
 				s += 1 / float64(seen[w])
 			}
 		}
@@ -245,6 +245,14 @@ func choiceBag(c Choice) map[string]bool {
 		}
 	}
 	return bag
+}
+
+// asksFor reports whether a word says what to do rather than to what: the
+// "cancel" of "cancel my order" does not describe the order that is cancelled
+// already.
+func asksFor(w string) bool {
+	_, noun := nounWords[w]
+	return verbWords[w].form == baseForm && !noun
 }
 
 // choiceWord is what a word counts as when choices are told apart.

@@ -130,6 +130,18 @@ func TestNumbersAreJSONNumbers(t *testing.T) {
 	}
 }
 
+// What is to be done to a record does not describe it.
+func TestPickIgnoresTheVerb(t *testing.T) {
+	now, loc := monday(t)
+	orders := []Choice{{Value: "1001", Label: "1001, status: processing"}, {Value: "1004", Label: "1004, status: cancelled"}}
+	if got, ok := Pick("cancel my order", orders, now, loc); ok {
+		t.Errorf("cancel my order picks %q", got.Value)
+	}
+	if got, _ := Pick("show the cancelled order", orders, now, loc); got.Value != "1004" {
+		t.Errorf("the cancelled order is %q, want 1004", got.Value)
+	}
+}
+
 func TestPick(t *testing.T) {
 	now, loc := monday(t)
 	for text, want := range map[string]string{
