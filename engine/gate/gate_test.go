@@ -135,6 +135,14 @@ func TestAssertionsAreEvidence(t *testing.T) {
 	if strings.Contains(e.Decision.Problem, Jordan.Email) {
 		t.Errorf("the problem %q quotes a value", e.Decision.Problem)
 	}
+	nested := map[string]any{"pinned": map[string]any{"email": Jordan.Email}, "customer": []any{map[string]any{"id": "u-jordan"}}}
+	if _, err := w.Gate.Do(ctx, request(w, alex, "order.list", nested)); err != nil {
+		t.Fatal(err)
+	}
+	e = w.Entries(t)[0]
+	if !slices.Equal(e.About.Asserted.Emails, []string{Jordan.Email}) || !slices.Equal(e.About.Asserted.Names, []string{"u-jordan"}) {
+		t.Errorf("nested undeclared arguments recorded as %+v, want them as evidence", e.About.Asserted)
+	}
 }
 
 // The pin comes from the signature: every call carries the token's person,

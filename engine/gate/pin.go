@@ -56,28 +56,43 @@ func bounded(s string) string {
 	return strings.ToValidUTF8(s[:min(len(s), maxAssertedLen)], "?")
 }
 
-// evidence adds what undeclared arguments claim about the person to what was
-// asserted.
+// evidence adds what undeclared arguments claim about the person, at any depth,
+// to what was asserted.
 func evidence(schema *engine.ArgSchema, args map[string]any, a engine.Asserted) engine.Asserted {
 	out := engine.Asserted{Emails: slices.Clone(a.Emails), Names: slices.Clone(a.Names)}
 	for name, value := range args {
-		text, ok := value.(string)
-		if !ok || text == "" || schema.Has(name) {
-			continue
-		}
-		switch lower := strings.ToLower(name); {
-		case strings.Contains(text, "@") || strings.Contains(lower, "mail"):
-			if len(out.Emails) < maxAsserted {
-				out.Emails = append(out.Emails, bounded(text))
-			}
-		case strings.Contains(lower, "name") || strings.Contains(lower, "customer") ||
-			strings.Contains(lower, "subject") || strings.Contains(lower, "user"):
-			if len(out.Names) < maxAsserted {
-				out.Names = append(out.Names, bounded(text))
-			}
+		if !schema.Has(name) {
+			claim(&out, strings.ToLower(name), value)
 		}
 	}
 	slices.Sort(out.Emails)
 	slices.Sort(out.Names)
 	return out
+}
+
+// claim adds one value to what was asserted, by the names that lead to it.
+func claim(out *engine.Asserted, path string, value any) {
+	switch v := value.(type) {
+	case map[string]any:
+		for name, inner := range v {
+			claim(out, path+"."+strings.ToLower(name), inner)
+		}
+	case []any:
+		for _, inner := range v {
+			claim(out, path, inner)
+		}
+	case string:
+		switch {
+		case v == "":
+		case strings.Contains(v, "@") || strings.Contains(path, "mail"):
+			if len(out.Emails) < maxAsserted {
+				out.Emails = append(out.Emails, bounded(v))
+			}
+		case strings.Contains(path, "name") || strings.Contains(path, "customer") ||
+			strings.Contains(path, "subject") || strings.Contains(path, "user"):
+			if len(out.Names) < maxAsserted {
+				out.Names = append(out.Names, bounded(v))
+			}
+		}
+	}
 }
