@@ -59,10 +59,9 @@ const (
 // Every refusal by its code, with nothing reaching the shop and one record.
 func TestRefusals(t *testing.T) {
 	w := New(t, Options{})
-	alex := w.As(t, "demo", Alex)
 	expired := w.Token(t, "demo", Alex, nil)
 	w.Clock.Add(7 * time.Minute)
-	alex = w.As(t, "demo", Alex)
+	alex := w.As(t, "demo", Alex)
 	for _, c := range []struct {
 		name   string
 		site   *gate.Site
@@ -175,20 +174,20 @@ func TestConnectorsSeeOnlyThePin(t *testing.T) {
 func TestForeignIsMissing(t *testing.T) {
 	w := New(t, Options{})
 	alex := w.As(t, "demo", Alex)
-	do := func(action, id string) (gate.Result, error, audit.Entry) {
+	do := func(action, id string) (gate.Result, audit.Entry, error) {
 		res, err := w.Gate.Do(ctx, request(w, alex, action, order(id)))
 		e, showErr := w.Log.Show(res.Decision.ID)
 		if showErr != nil {
 			t.Fatal(showErr)
 		}
-		return res, err, e
+		return res, e, err
 	}
-	_, missing, e := do("order.lookup", "9999")
+	_, e, missing := do("order.lookup", "9999")
 	if engine.CodeOf(missing) != engine.CodeNotFound || len(e.Outcome.Withheld) != 0 {
 		t.Errorf("missing: %v, %+v", missing, e.Outcome)
 	}
 	for _, id := range []string{"2001", "3001"} {
-		res, foreign, e := do("order.lookup", id)
+		res, e, foreign := do("order.lookup", id)
 		if foreign == nil || foreign.Error() != missing.Error() || len(res.Records) != 0 {
 			t.Errorf("order %s: %v with %d records, want what a missing order says: %v", id, foreign, len(res.Records), missing)
 		}

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"go.etcd.io/bbolt"
+	berrors "go.etcd.io/bbolt/errors"
 
 	"vouchsafe/engine"
 )
@@ -112,7 +113,7 @@ func (db *DB) openFile() (*bbolt.DB, error) {
 		ReadOnly:     db.opts.ReadOnly,
 		OpenFile:     db.opts.OpenFile,
 	})
-	if errors.Is(err, bbolt.ErrTimeout) {
+	if errors.Is(err, berrors.ErrTimeout) {
 		return nil, fmt.Errorf("opening %s: another process holds it", filepath.Base(db.path))
 	}
 	if err != nil {
