@@ -15,9 +15,19 @@ import (
 	"syscall"
 	"time"
 
-	"vouchsafe/engine"
 	"vouchsafe/engine/socket"
 )
+
+// refusal is a problem document of the server.
+type refusal struct{ code, detail string }
+
+func (r *refusal) Error() string { return r.detail }
+
+// refused reports whether the server answered with the code.
+func refused(err error, code string) bool {
+	r, ok := errors.AsType[*refusal](err)
+	return ok && r.code == code
+}
 
 // errNoServer means that nobody answers on the admin socket.
 var errNoServer = errors.New("no server is running")
@@ -61,14 +71,16 @@ func (c *adminClient) get(ctx context.Context, path string, query url.Values, ou
 }
 
 func (c *adminClient) post(ctx context.Context, path string, in, out any) error {
-	body, err := json.Marshal(in)
-	if err != nil {
+	var body bytes.Buffer
+	e := json.NewEncoder(&body)
+	e.SetEscapeHTML(false) // a page of HTML would be several times as long
+	if err := e.Encode(in); err != nil {
 		return fmt.Errorf("encoding the request: %w", err)
 	}
-	return c.call(ctx, http.MethodPost, path, body, out)
+	return c.call(ctx, http.MethodPost, path, body.Bytes(), out)
 }
 
-// call makes one request. A problem document comes back as an *engine.Error.
+// call makes one request. A problem document comes back as a *refusal.
 func (c *adminClient) call(ctx context.Context, method, path string, body []byte, out any) error {
 	req, err := http.NewRequestWithContext(ctx, method, "http://vouchsafe"+path, bytes.NewReader(body))
 	if err != nil {
@@ -88,10 +100,10 @@ func (c *adminClient) call(ctx context.Context, method, path string, body []byte
 	}
 	if resp.StatusCode != http.StatusOK {
 		var p struct{ Code, Detail string }
-		if err := json.Unmarshal(got, &p); err != nil || p.Code == "" {
+		if err := json.Unmarshal(got, &p); err != nil || p.Detail == "" {
 			return fmt.Errorf("the server answered with status %d", resp.StatusCode)
 		}
-		return engine.Errorf(p.Code, p.Detail, nil)
+		return &refusal{p.Code, p.Detail}
 	}
 	if err := json.Unmarshal(got, out); err != nil {
 		return errors.New("the server's answer cannot be read; is it of another version?")

@@ -17,10 +17,13 @@ func (a *app) adminRoutes() []httpapi.AdminRoute {
 	return []httpapi.AdminRoute{
 		{Method: http.MethodGet, Path: "/v1/admin/sites/:site", Serve: a.adminSite},
 		{Method: http.MethodGet, Path: "/v1/admin/kb/:site/documents", Serve: a.adminDocuments},
-		{Method: http.MethodPost, Path: "/v1/admin/kb/:site/documents", Serve: a.adminAddDocument},
+		{Method: http.MethodPost, Path: "/v1/admin/kb/:site/documents", MaxBody: maxPageBody, Serve: a.adminAddDocument},
 		{Method: http.MethodPost, Path: "/v1/admin/kb/:site/ask", Serve: a.adminAsk},
 	}
 }
+
+// maxPageBody is a page in JSON, where a quote or a line's end takes two bytes.
+const maxPageBody = 2*kb.MaxPage + 4<<10
 
 // Codes of problems that these routes answer with.
 const (

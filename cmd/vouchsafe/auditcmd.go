@@ -71,7 +71,7 @@ none runs. Without --config, the demo's, in ./data.`,
 	flags.StringVar(&f.query.Action, "action", "", "only of this `ACTION`")
 	flags.StringVar(&f.query.Code, "code", "", "only with this reason or outcome `CODE`")
 	flags.StringVar(&f.query.Conversation, "conversation", "", "only in this `CONVERSATION`")
-	flags.StringVar(&f.allow, "allow", "", "only allowed (`true|false`: only denied)")
+	flags.StringVar(&f.allow, "allow", "", "`true` for what was allowed, false for what was denied")
 	flags.StringVar(&f.since, "since", "", "only after this `TIME`: 24h ago, or 2026-01-31T09:00:00Z")
 	flags.StringVar(&f.until, "until", "", "only before this `TIME`")
 	flags.IntVar(&f.limit, "limit", 50, "at most `N` decisions")

@@ -105,7 +105,7 @@ func (s *servedAudit) list(q audit.Query) ([]audit.Entry, error) {
 func (s *servedAudit) show(id string) (audit.Entry, error) {
 	var e audit.Entry
 	err := s.client.get(s.ctx, "/v1/admin/decisions/"+url.PathEscape(id), nil, &e)
-	if engine.CodeOf(err) == engine.CodeNotFound {
+	if refused(err, engine.CodeNotFound) {
 		return e, audit.ErrNotFound
 	}
 	if err != nil {

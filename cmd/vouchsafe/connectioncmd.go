@@ -151,7 +151,7 @@ every process of the machine could read it. Without --config, for the demo.`,
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&conn.Site, "site", "", "the one `SITE` it belongs to")
-	flags.StringVar(&kind, "type", "", "how the system wants its credential: `api_key|basic|none`")
+	flags.StringVar(&kind, "type", "", "how the system wants its credential, the `TYPE`: api_key, basic or none")
 	flags.StringVar(&conn.Header, "header", "", "the header `NAME` that an API key goes into")
 	flags.StringVar(&conn.Query, "query", "", "the query parameter `NAME` that an API key goes into")
 	flags.StringVar(&source.Env, "value-env", "", "the environment variable `NAME` that holds the API key or password")

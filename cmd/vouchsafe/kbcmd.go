@@ -12,12 +12,12 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 
 	"vouchsafe/cmd/vouchsafe/config"
 	"vouchsafe/cmd/vouchsafe/output"
-	"vouchsafe/engine"
 	"vouchsafe/kb"
 )
 
@@ -293,10 +293,10 @@ type servedKB struct {
 }
 
 func (s *servedKB) add(ctx context.Context, name string, src []byte) (d kb.Document, err error) {
-	err = s.client.post(ctx, s.path+"/documents", newDocument{Name: name, Content: string(src)}, &d)
-	if engine.CodeOf(err) == "body_too_large" {
-		err = errors.New("too large to be added while the server runs: put it into the site's knowledge folder")
+	if !utf8.Valid(src) {
+		return d, errors.New("not UTF-8") // JSON would replace what is not
 	}
+	err = s.client.post(ctx, s.path+"/documents", newDocument{Name: name, Content: string(src)}, &d)
 	return d, err
 }
 

@@ -32,6 +32,11 @@ func TestScripts(t *testing.T) {
 			"absent": absent,
 			"decide": recordDecisions,
 			"token":  editToken,
+
+			"freeport": freePort,
+			"await":    await,
+			"chat":     say,
+			"decision": newestDecision,
 		},
 	})
 }

@@ -1,0 +1,75 @@
+package main
+
+import (
+	"context"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"vouchsafe/engine"
+	"vouchsafe/engine/audit"
+	"vouchsafe/engine/policy"
+	"vouchsafe/engine/store"
+	"vouchsafe/policies"
+)
+
+// TestListAllTurnsPages reads more decisions than one page holds: each once,
+// newest first, and no more than were asked for.
+func TestListAllTurnsPages(t *testing.T) {
+	log, err := audit.Open(filepath.Join(t.TempDir(), auditFile), store.Options{})
+	if err != nil {
+		t.Fatalf("audit.Open: %v", err)
+	}
+	defer log.Close()
+	const total = 2*auditPage + 7
+	start := time.Date(2026, 11, 20, 9, 0, 0, 0, time.UTC)
+	var wg sync.WaitGroup
+	for i := range total {
+		wg.Go(func() {
+			at := start.Add(time.Duration(i) * time.Second)
+			d := audit.Decision{Site: []string{"a", "b"}[i%2], Decision: engine.Decision{ID: engine.NewID("d", at), Time: at}}
+			if err := log.Decision(context.Background(), &d); err != nil {
+				t.Errorf("Decision: %v", err)
+			}
+		})
+	}
+	wg.Wait()
+	for _, test := range []struct{ limit, want int }{
+		{1, 1}, {auditPage, auditPage}, {auditPage + 1, auditPage + 1}, {total, total}, {total + 1000, total},
+	} {
+		last, n := "~", 0
+		err := listAll(storedAudit{log}, audit.Query{}, test.limit, func(e *audit.Entry) error {
+			if e.Decision.ID >= last {
+				t.Fatalf("limit %d: %s comes after %s, want newest first and each once", test.limit, e.Decision.ID, last)
+			}
+			last, n = e.Decision.ID, n+1
+			return nil
+		})
+		if err != nil || n != test.want {
+			t.Errorf("listAll(limit %d) = %d decisions, %v: want %d", test.limit, n, err, test.want)
+		}
+	}
+}
+
+// TestTextsOfEveryCode holds that audit show has something to say to both
+// readers of each reason the embedded policies give.
+func TestTextsOfEveryCode(t *testing.T) {
+	texts := (&cli{}).texts()
+	set, err := policy.Compile(policies.FS)
+	if err != nil {
+		t.Fatalf("Compile: %v", err)
+	}
+	if texts.of != set.Revision() {
+		t.Errorf("the texts are of %q, want %q", texts.of, set.Revision())
+	}
+	for _, code := range []string{engine.CodeIdentityAbsent, engine.CodeIdentityInvalid, engine.CodeIdentityExpired,
+		"identity_too_long_lived", "identity_revoked", "email_unverified", engine.CodeTargetMismatch, engine.CodeTierInsufficient} {
+		if r := texts.reasons[code]; r.Message == "" || r.Audit == "" {
+			t.Errorf("texts of %s = %q, %q: want both", code, r.Message, r.Audit)
+		}
+	}
+	if got := texts.revision("another"); got != "another (the texts above are of "+texts.of+")" {
+		t.Errorf("revision(another) = %q: want it to say whose the texts are", got)
+	}
+}
