@@ -102,7 +102,9 @@ type Outcome struct {
 	Withheld  []string  `json:"withheld,omitempty"`
 	Redacted  []string  `json:"redacted,omitempty"`
 	// Code is "" when the call did what it was for.
-	Code           string `json:"code,omitempty"`
+	Code string `json:"code,omitempty"`
+	// Problem is why, for operators. It quotes nothing of the customer's.
+	Problem        string `json:"problem,omitempty"`
 	IdempotencyKey string `json:"idempotency_key,omitempty"`
 	Milliseconds   int64  `json:"milliseconds"`
 }

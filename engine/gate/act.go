@@ -2,6 +2,7 @@ package gate
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"time"
@@ -83,6 +84,9 @@ func (g *Gate) close(ctx context.Context, c *considered, o audit.Outcome, starte
 	now := g.clock()
 	o.Decision, o.Time = c.record.ID, now
 	o.Connector = c.binding.Action.Connector
+	if e, coded := errors.AsType[*engine.Error](err); coded && e.Err != nil {
+		o.Problem = e.Err.Error()
+	}
 	o.Milliseconds = now.Sub(started).Milliseconds()
 	if unrecorded := g.log.Outcome(ctx, c.request.Site.ID, o); unrecorded != nil {
 		if o.IdempotencyKey != "" && c.binding.Action.Risk != engine.Read {

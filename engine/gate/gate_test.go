@@ -433,9 +433,10 @@ func TestConnectorFailuresAreOutcomes(t *testing.T) {
 	w := New(t, Options{})
 	alex := w.As(t, "demo", Alex)
 	for _, code := range []string{engine.CodeConnectorFailed, engine.CodeConnectorTimeout, engine.CodeOutcomeUnknown, engine.CodeNotFound} {
-		w.Shop.Fail = func(gate.Claim) error { return engine.Errorf(code, "no", nil) }
+		w.Shop.Fail = func(gate.Claim) error { return engine.Errorf(code, "no", errors.New("why")) }
 		res, err := w.Gate.Do(ctx, request(w, alex, "order.lookup", order("1001")))
-		if e, _ := w.Log.Show(res.Decision.ID); engine.CodeOf(err) != code || e.Outcome == nil || e.Outcome.Code != code {
+		e, _ := w.Log.Show(res.Decision.ID)
+		if engine.CodeOf(err) != code || e.Outcome == nil || e.Outcome.Code != code || code != engine.CodeNotFound && e.Outcome.Problem != "why" {
 			t.Errorf("%s: %v, outcome %+v", code, err, e.Outcome)
 		}
 	}
