@@ -1,0 +1,256 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+)
+
+// answerTimeout bounds the wait for one answer.
+const answerTimeout = 10 * time.Second
+
+// target is a server to be asked, over and over.
+type target struct {
+	name     string
+	addr     string
+	requests [][]byte // whole HTTP requests, sent in turn
+	want     []byte   // stands in the body of every right answer
+	proc     *process
+}
+
+// sample is what one target did in one stretch of time.
+type sample struct {
+	requests  int
+	errors    int
+	firstErr  error
+	elapsed   time.Duration
+	cpu       time.Duration // of the server's process
+	latencies []time.Duration
+}
+
+func (s *sample) perSecond() float64 {
+	if s.elapsed <= 0 {
+		return 0
+	}
+	return float64(s.requests) / s.elapsed.Seconds()
+}
+
+// add joins what was seen in another stretch.
+func (s *sample) add(o sample) {
+	s.requests += o.requests
+	s.errors += o.errors
+	if s.firstErr == nil {
+		s.firstErr = o.firstErr
+	}
+	s.elapsed += o.elapsed
+	s.cpu += o.cpu
+	s.latencies = append(s.latencies, o.latencies...)
+}
+
+// percentile returns the latency that p of all answers kept to; it sorts.
+func (s *sample) percentile(p float64) time.Duration {
+	if len(s.latencies) == 0 {
+		return 0
+	}
+	slices.Sort(s.latencies)
+	return s.latencies[min(int(p*float64(len(s.latencies))), len(s.latencies)-1)]
+}
+
+// drive asks t over so many kept connections, each waiting for its answer
+// before it asks again, until the time is up. Latencies are kept unless the
+// stretch is long enough to fill the memory with them.
+func drive(ctx context.Context, t *target, connections int, d time.Duration, keepLatencies bool) sample {
+	clients := make([]*client, connections)
+	for i := range clients {
+		clients[i] = &client{t: t, next: i * len(t.requests) / connections, keep: keepLatencies}
+		clients[i].connect()
+	}
+	before := t.proc.cpu()
+	start := time.Now()
+	deadline := start.Add(d)
+	var all sync.WaitGroup
+	for _, c := range clients {
+		all.Go(func() {
+			for ctx.Err() == nil && time.Now().Before(deadline) {
+				c.ask()
+			}
+		})
+	}
+	all.Wait()
+	total := sample{elapsed: time.Since(start), cpu: t.proc.cpu() - before}
+	for _, c := range clients {
+		c.close()
+		total.add(c.seen)
+	}
+	return total
+}
+
+// client is one connection. It speaks just enough HTTP/1.1 that the servers,
+// which share the machine with it, get most of the machine.
+type client struct {
+	t    *target
+	next int
+	keep bool
+	conn net.Conn
+	r    *bufio.Reader
+	body []byte
+	seen sample
+}
+
+func (c *client) connect() {
+	conn, err := net.Dial("tcp", c.t.addr)
+	if err != nil {
+		c.failed(err)
+		return
+	}
+	c.conn, c.r = conn, bufio.NewReader(conn)
+}
+
+func (c *client) close() {
+	if c.conn != nil {
+		c.conn.Close()
+		c.conn = nil
+	}
+}
+
+// failed counts an error and leaves a connection whose state is unknown.
+func (c *client) failed(err error) {
+	c.seen.errors++
+	if c.seen.firstErr == nil {
+		c.seen.firstErr = err
+	}
+	c.close()
+}
+
+func (c *client) ask() {
+	if c.conn == nil {
+		time.Sleep(10 * time.Millisecond)
+		if c.connect(); c.conn == nil {
+			return
+		}
+	}
+	request := c.t.requests[c.next]
+	c.next = (c.next + 1) % len(c.t.requests)
+	start := time.Now()
+	if c.seen.requests%64 == 0 {
+		// A deadline costs more than a look at the clock, and a stuck server is
+		// found soon enough with one for many requests.
+		if err := c.conn.SetDeadline(start.Add(answerTimeout)); err != nil {
+			c.failed(err)
+			return
+		}
+	}
+	if _, err := c.conn.Write(request); err != nil {
+		c.failed(err)
+		return
+	}
+	status, body, err := readResponse(c.r, c.body[:0])
+	c.body = body
+	if err != nil {
+		c.failed(err)
+		return
+	}
+	if status != 200 || !bytes.Contains(body, c.t.want) {
+		c.failed(fmt.Errorf("status %d: %.300s", status, body))
+		return
+	}
+	c.seen.requests++
+	if c.keep {
+		c.seen.latencies = append(c.seen.latencies, time.Since(start))
+	}
+}
+
+var errResponse = errors.New("the response is not HTTP/1.1 as this client knows it")
+
+// readResponse reads one response and appends its body to b.
+func readResponse(r *bufio.Reader, b []byte) (status int, body []byte, err error) {
+	line, err := r.ReadSlice('\n')
+	if err != nil {
+		return 0, b, err
+	}
+	if len(line) < 13 || !bytes.HasPrefix(line, []byte("HTTP/1.1 ")) {
+		return 0, b, errResponse
+	}
+	if status, err = strconv.Atoi(string(line[9:12])); err != nil {
+		return 0, b, errResponse
+	}
+	length, chunked := -1, false
+	for {
+		if line, err = r.ReadSlice('\n'); err != nil {
+			return 0, b, err
+		}
+		line = bytes.TrimRight(line, "\r\n")
+		if len(line) == 0 {
+			break
+		}
+		name, value, _ := bytes.Cut(line, []byte(":"))
+		switch {
+		case bytes.EqualFold(name, []byte("Content-Length")):
+			if length, err = strconv.Atoi(string(bytes.TrimSpace(value))); err != nil || length < 0 {
+				return 0, b, errResponse
+			}
+		case bytes.EqualFold(name, []byte("Transfer-Encoding")):
+			chunked = bytes.Equal(bytes.TrimSpace(value), []byte("chunked"))
+		}
+	}
+	switch {
+	case chunked:
+		b, err = readChunks(r, b)
+	case length >= 0:
+		b, err = readN(r, b, length)
+	default:
+		err = errResponse
+	}
+	return status, b, err
+}
+
+func readN(r *bufio.Reader, b []byte, n int) ([]byte, error) {
+	from := len(b)
+	b = slices.Grow(b, n)[:from+n]
+	_, err := io.ReadFull(r, b[from:])
+	return b, err
+}
+
+func readChunks(r *bufio.Reader, b []byte) ([]byte, error) {
+	for {
+		line, err := r.ReadSlice('\n')
+		if err != nil {
+			return b, err
+		}
+		size, err := strconv.ParseUint(string(bytes.TrimRight(line, "\r\n")), 16, 24)
+		if err != nil {
+			return b, errResponse
+		}
+		if b, err = readN(r, b, int(size)); err != nil {
+			return b, err
+		}
+		if end, err := r.ReadSlice('\n'); err != nil {
+			return b, err
+		} else if len(bytes.TrimRight(end, "\r\n")) != 0 {
+			return b, errResponse
+		}
+		if size == 0 {
+			return b, nil
+		}
+	}
+}
+
+// request makes one HTTP request.
+func request(addr, path, token string, body []byte) []byte {
+	var b bytes.Buffer
+	fmt.Fprintf(&b, "POST %s HTTP/1.1\r\nHost: %s\r\nContent-Type: application/json\r\n", path, addr)
+	if token != "" {
+		fmt.Fprintf(&b, "Authorization: Bearer %s\r\n", token)
+	}
+	fmt.Fprintf(&b, "Content-Length: %d\r\n\r\n", len(body))
+	b.Write(body)
+	return b.Bytes()
+}
