@@ -35,7 +35,7 @@ func (c *cli) auditListCommand(data *string) *cobra.Command {
 		Short: "List decisions, newest first",
 		Long: `List decisions, newest first: through the running server, or from its file when
 none runs. Without --config, the demo's, in ./data.`,
-		Example: `  vouchsafe audit list --since 24h --allow false
+		Example: `  vouchsafe audit list --since 7d --allow false
   vouchsafe audit list --code not_owner --format json`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -72,7 +72,7 @@ none runs. Without --config, the demo's, in ./data.`,
 	flags.StringVar(&f.query.Code, "code", "", "only with this reason or outcome `CODE`")
 	flags.StringVar(&f.query.Conversation, "conversation", "", "only in this `CONVERSATION`")
 	flags.StringVar(&f.allow, "allow", "", "`true` for what was allowed, false for what was denied")
-	flags.StringVar(&f.since, "since", "", "only after this `TIME`: 24h ago, or 2026-01-31T09:00:00Z")
+	flags.StringVar(&f.since, "since", "", "only after this `TIME`: 24h or 7d ago, or 2026-01-31T09:00:00Z")
 	flags.StringVar(&f.until, "until", "", "only before this `TIME`")
 	flags.IntVar(&f.limit, "limit", 50, "at most `N` decisions")
 	return cmd
@@ -104,13 +104,18 @@ func moment(flag, s string, now time.Time) (time.Time, error) {
 	if s == "" {
 		return time.Time{}, nil
 	}
+	if days, ok := strings.CutSuffix(s, "d"); ok {
+		if n, err := strconv.ParseUint(days, 10, 16); err == nil {
+			return now.AddDate(0, 0, -int(n)), nil
+		}
+	}
 	if ago, err := time.ParseDuration(s); err == nil && ago >= 0 {
 		return now.Add(-ago), nil
 	}
 	if t, err := time.Parse(time.RFC3339, s); err == nil {
 		return t, nil
 	}
-	return time.Time{}, fmt.Errorf("%s is how long ago, such as 24h, or a time such as 2026-01-31T09:00:00Z", flag)
+	return time.Time{}, fmt.Errorf("%s is how long ago, such as 24h or 7d, or a time such as 2026-01-31T09:00:00Z", flag)
 }
 
 func (c *cli) auditShowCommand(data *string) *cobra.Command {

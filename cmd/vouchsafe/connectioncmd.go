@@ -211,6 +211,7 @@ func connectionOf(c provider.Connection) connectionResult {
 
 func (c *cli) connectionListCommand(f *providerFlags) *cobra.Command {
 	var site string
+	var limit int
 	cmd := &cobra.Command{
 		Use:     "list",
 		Short:   "List connections, without their credentials",
@@ -222,6 +223,9 @@ func (c *cli) connectionListCommand(f *providerFlags) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if limit < 0 {
+				return output.Cannot(errors.New("--limit is at least 1, or 0 for all"))
+			}
 			o, err := c.provider(f, site)
 			if err != nil {
 				return output.Cannot(err)
@@ -229,6 +233,9 @@ func (c *cli) connectionListCommand(f *providerFlags) *cobra.Command {
 			list, err := connections(cmd.Context(), o, site)
 			if err != nil {
 				return output.Cannot(err)
+			}
+			if limit > 0 {
+				list = list[:min(limit, len(list))]
 			}
 			t := p.Table("SITE", "CONNECTION", "TYPE", "BASE URL", "ADDED")
 			for _, conn := range list {
@@ -244,6 +251,7 @@ func (c *cli) connectionListCommand(f *providerFlags) *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVar(&site, "site", "", "only of this `SITE`")
+	cmd.Flags().IntVar(&limit, "limit", 0, "at most `N` connections; 0 for all")
 	return cmd
 }
 
