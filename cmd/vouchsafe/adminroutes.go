@@ -34,12 +34,12 @@ const (
 
 // siteDetail is a site as its operator set it up.
 type siteDetail struct {
-	ID                     string   `json:"id"`
-	Name                   string   `json:"name"`
-	Tier                   string   `json:"tier"`
-	Origins                []string `json:"origins"`
-	SignInURL              string   `json:"sign_in_url,omitempty"`
-	MaxTokenLifetimeSecond int64    `json:"max_token_lifetime"`
+	ID               string   `json:"id"`
+	Name             string   `json:"name"`
+	Tier             string   `json:"tier"`
+	Origins          []string `json:"origins"`
+	SignInURL        string   `json:"sign_in_url,omitempty"`
+	MaxTokenLifetime int64    `json:"max_token_lifetime"` // seconds
 }
 
 func (a *app) adminSite(r httpapi.AdminRequest) (any, error) {
@@ -48,7 +48,7 @@ func (a *app) adminSite(r httpapi.AdminRequest) (any, error) {
 		return nil, err
 	}
 	return siteDetail{ID: s.ID, Name: s.Name, Tier: s.Tier.String(), Origins: append([]string{}, s.Origins...),
-		SignInURL: s.SignInURL, MaxTokenLifetimeSecond: int64(s.MaxTokenLifetime.Seconds())}, nil
+		SignInURL: s.SignInURL, MaxTokenLifetime: int64(s.MaxTokenLifetime.Seconds())}, nil
 }
 
 // site is the site that the path names.

@@ -51,7 +51,7 @@ func recordDecisions(ts *testscript.TestScript, neg bool, args []string) {
 	record("DENIED", 1, audit.Decision{Decision: engine.Decision{Reasons: []engine.Reason{{Code: engine.CodeTargetMismatch}}},
 		Input: input("jordan@example.com", "1002", "jordan@example.com")}, nil)
 	record("WITHHELD", 2, audit.Decision{Decision: engine.Decision{Allow: true},
-		Input: input("alex@example.com", "2002")}, &audit.Outcome{Code: engine.CodeNotFound, Withheld: []string{engine.CodeNotOwner}})
+		Input: input("alex@example.com", "2002")}, &audit.Outcome{Code: engine.CodeNotFound, Problem: "the owner is another", Withheld: []string{engine.CodeNotOwner}})
 	ts.Check(log.Close())
 }
 
