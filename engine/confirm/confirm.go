@@ -73,20 +73,26 @@ type Result struct {
 
 // Do takes r through the gate. With the id of a pending action in confirm, that
 // action must be r's own, and is used up before anything else happens; the
-// policy is asked again. It fails with confirmation_spent when the id is
+// policy is asked again. It is given back when no decision could be recorded. It fails with confirmation_spent when the id is
 // unknown, used, lapsed, or bound to anything else than r.
 func (s *Store) Do(ctx context.Context, r gate.Request, confirm string) (Result, error) {
+	var taken *taken
 	if confirm != "" {
-		same, err := s.take(ctx, r, confirm)
-		if err != nil {
+		var err error
+		if taken, err = s.take(ctx, r, confirm); err != nil {
 			return Result{}, err
 		}
 		// Under another policy than the one that asked for it, a yes means
 		// nothing any more: the request starts over.
-		r.Confirmed = same
+		r.Confirmed = taken.Policy == s.revision()
 		r.IdempotencyKey = confirm
 	}
 	res, err := s.gate.Do(ctx, r)
+	if err != nil && taken != nil && res.Decision.ID == "" {
+		// Not even a decision was recorded, so nothing was done, and the yes is
+		// not to be lost for it. Where this cannot be written either it is.
+		_ = s.giveBack(ctx, confirm, taken)
+	}
 	if err != nil || !res.Pending {
 		return Result{Result: res}, err
 	}
@@ -94,25 +100,37 @@ func (s *Store) Do(ctx context.Context, r gate.Request, confirm string) (Result,
 	return Result{Result: res, Issued: p}, err
 }
 
-// take uses a pending action up. It reports whether the policy is still the one
-// that obliged it.
-func (s *Store) take(ctx context.Context, r gate.Request, id string) (samePolicy bool, err error) {
+// taken is a pending action as it was before it was used up.
+type taken struct {
+	stored
+	expires time.Time
+}
+
+// take uses a pending action up.
+func (s *Store) take(ctx context.Context, r gate.Request, id string) (*taken, error) {
 	now := s.clock()
-	ok := false
-	err = s.db.Commit(ctx, func(tx *bbolt.Tx) error {
-		ok = false
+	var out *taken
+	err := s.db.Commit(ctx, func(tx *bbolt.Tx) error {
+		out = nil
 		p, expires, err := s.read(tx, id, now)
 		if err != nil || p == nil || !p.binds(r) {
 			return err
 		}
-		ok, samePolicy = true, p.Policy == s.revision()
+		out = &taken{*p, expires}
 		p.Spent = true
 		return s.write(tx, id, p, expires, now)
 	})
-	if err == nil && !ok {
+	if err == nil && out == nil {
 		err = errSpent
 	}
-	return samePolicy, err
+	return out, err
+}
+
+// giveBack makes a used-up pending action wait again.
+func (s *Store) giveBack(ctx context.Context, id string, t *taken) error {
+	return s.db.Commit(context.WithoutCancel(ctx), func(tx *bbolt.Tx) error {
+		return s.write(tx, id, &t.stored, t.expires, s.clock())
+	})
 }
 
 // binds reports whether r is the very request that p waits for.

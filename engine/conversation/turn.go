@@ -235,7 +235,7 @@ func (t *turn) confirm(ctx context.Context, id string) {
 		return
 	}
 	res, err := t.s.confirm.Do(ctx, r, id)
-	if t.state.Pending == id {
+	if t.state.Pending == id && engine.CodeOf(err) != engine.CodeAuditUnavailable {
 		t.update(ctx, func(s *state) { s.Pending = "" })
 	}
 	t.report(ctx, res, err, step)
