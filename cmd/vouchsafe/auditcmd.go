@@ -238,6 +238,7 @@ func showFields(e *audit.Entry, texts reasonTexts) ([]output.Field, error) {
 		return fields, nil
 	}
 	add("outcome", outcomeOf(e))
+	add("  problem", o.Problem)
 	add("  why", o.Problem)
 	add("  time", o.Time.UTC().Format(time.RFC3339Nano))
 	add("  connector", o.Connector)

@@ -6,18 +6,16 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"net/url"
-	"path"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"time"
-
-	"github.com/open-policy-agent/opa/v1/ast"
 
 	"vouchsafe/cmd/vouchsafe/config"
 	"vouchsafe/engine"
 	"vouchsafe/engine/audit"
+	"vouchsafe/engine/gate"
 	"vouchsafe/engine/policy"
 	"vouchsafe/engine/store"
 )
@@ -181,28 +179,7 @@ func (c *cli) texts() reasonTexts {
 	if err != nil {
 		return reasonTexts{}
 	}
-	t := reasonTexts{of: set.Revision(), reasons: map[string]engine.Reason{}}
-	// It compiled, so all of it can be read and parsed.
-	_ = fs.WalkDir(folder, ".", func(name string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() || path.Ext(name) != ".rego" || strings.HasSuffix(name, "_test.rego") {
-			return err
-		}
-		text, err := fs.ReadFile(folder, name)
-		if err != nil {
-			return err
-		}
-		m, err := ast.ParseModuleWithOpts(name, string(text), ast.ParserOptions{ProcessAnnotation: true, RegoVersion: ast.RegoV1})
-		if err != nil || m == nil {
-			return err
-		}
-		for _, a := range m.Annotations {
-			code, _ := a.Custom["code"].(string)
-			message, _ := a.Custom["message"].(string)
-			auditor, _ := a.Custom["audit"].(string)
-			t.reasons[code] = engine.Reason{Code: code, Message: message, Audit: auditor}
-		}
-		return nil
-	})
-	delete(t.reasons, "")
+	t := reasonTexts{of: set.Revision(), reasons: gate.Reasons()}
+	maps.Copy(t.reasons, set.Reasons())
 	return t
 }

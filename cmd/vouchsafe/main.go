@@ -65,6 +65,9 @@ func (c *cli) root() *cobra.Command {
 	root.SetIn(c.in)
 	root.SetOut(c.out)
 	root.SetErr(c.err)
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return output.WithHint(err, "see "+cmd.CommandPath()+" --help")
+	})
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.PersistentFlags().StringVar(&c.config, "config", "", "the configuration `FILE`; without it, the demo")
 	root.PersistentFlags().StringVar(&c.format, "format", "pretty", "how results are printed: pretty or json")

@@ -30,6 +30,19 @@ var goReasons = map[string]engine.Reason{
 	},
 }
 
+// Reasons returns the texts of every code that Go produces of a decision or an
+// outcome.
+func Reasons() map[string]engine.Reason {
+	out := map[string]engine.Reason{
+		engine.CodeNotOwner: {Code: engine.CodeNotOwner, Message: errNotFound.Message,
+			Audit: "The record belongs to somebody else, or to nobody. The visitor heard what a missing record gets."},
+	}
+	for code := range goReasons {
+		out[code] = goReason(code)
+	}
+	return out
+}
+
 func goReason(code string) engine.Reason {
 	r := goReasons[code]
 	r.Code = code

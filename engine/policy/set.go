@@ -136,6 +136,9 @@ func copyModules(sets ...map[string]*ast.Module) map[string]*ast.Module {
 // Revision names the policy by the content of its Rego and data.
 func (s *Set) Revision() string { return s.revision }
 
+// Reasons returns the texts of every code that the policy's METADATA declares.
+func (s *Set) Reasons() map[string]engine.Reason { return maps.Clone(s.rules) }
+
 // Engine holds the Set in force.
 type Engine struct{ active atomic.Pointer[Set] }
 
