@@ -32,6 +32,8 @@ var answered = []struct{ question, document, holds string }{
 	{"how quick is express delivery?", "shipping-uk", "next working day"},
 	{"what happens if nobody is in when the courier comes?", "shipping-uk", "tries again"},
 	{"do you ship to Canada?", "shipping-abroad", "Canada"},
+	{"do you ship to the US?", "shipping-abroad", "United States"},
+	{"how much is shipping to the USA?", "shipping-abroad", "£16.95"},
 	{"do you ship internationally?", "shipping-abroad", "We ship to"},
 	{"how much is shipping to Australia", "shipping-abroad", "£19.95"},
 	{"how long does delivery to the United States take?", "shipping-abroad", "7 to 10 working days"},

@@ -145,6 +145,9 @@ var (
 	deniesToo = regexp.MustCompile(`(?i)\b(can't|cannot|can not|won't|not allowed|doesn't|isn't|aren't|never)\b`)
 )
 
+// theStates is the country, which without its capitals would be the word "us".
+var theStates = regexp.MustCompile(`\bU\.?S\.?(A\b\.?)?(\s|[?!,]|$)`)
+
 // parseQuestion finds the informative terms of a question.
 func (s *shelf) parseQuestion(text string) question {
 	if len(text) > maxQuestion {
@@ -154,6 +157,9 @@ func (s *shelf) parseQuestion(text string) question {
 		}
 	}
 	text = tidy(clean(text))
+	if strings.IndexFunc(text, unicode.IsLower) >= 0 {
+		text = theStates.ReplaceAllString(text, "United States$2")
+	}
 	q := question{negative: deniesToo.MatchString(text)}
 	var only bag
 	for _, f := range facts {
