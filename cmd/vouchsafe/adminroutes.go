@@ -53,11 +53,12 @@ func (a *app) adminSite(r httpapi.AdminRequest) (any, error) {
 
 // site is the site that the path names.
 func (a *app) site(r httpapi.AdminRequest) (*engine.Site, error) {
-	i := slices.IndexFunc(a.sites, func(s siteSettings) bool { return s.site.ID == r.Param("site") })
+	sites := *a.sites.Load()
+	i := slices.IndexFunc(sites, func(s siteSettings) bool { return s.site.ID == r.Param("site") })
 	if i < 0 {
 		return nil, engine.Errorf(codeUnknownSite, "There is no such site.", nil)
 	}
-	return &a.sites[i].site, nil
+	return &sites[i].site, nil
 }
 
 // documentList is a site's knowledge base.

@@ -20,7 +20,8 @@ func TestAdminRoutesRefuse(t *testing.T) {
 		t.Fatalf("kb.Open: %v", err)
 	}
 	defer base.Close()
-	a := &app{kb: base, sites: []siteSettings{{site: engine.Site{ID: "shop", Tier: engine.Pro}}}}
+	a := &app{kb: base}
+	a.sites.Store(&[]siteSettings{{site: engine.Site{ID: "shop", Tier: engine.Pro}}})
 	const (
 		documents = "/v1/admin/kb/:site/documents"
 		ask       = "/v1/admin/kb/:site/ask"

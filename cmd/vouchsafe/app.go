@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -69,13 +70,14 @@ type app struct {
 	state  *store.DB
 	kb     *kb.Base
 	policy *policy.Engine
-	sites  []siteSettings
+	sites  atomic.Pointer[[]siteSettings] // those that are served
+	reload *reloader                      // nil for the demo, which has no files to change
 	log    *slog.Logger
 }
 
 // assemble opens the files and puts a gate together.
 func assemble(ctx context.Context, s settings) (_ *app, err error) {
-	a := &app{sites: s.sites, log: s.log}
+	a := &app{log: s.log}
 	defer func() {
 		if err != nil {
 			a.close()
@@ -97,17 +99,16 @@ func assemble(ctx context.Context, s settings) (_ *app, err error) {
 		return nil, err
 	}
 	g := gate.New(gate.Options{Policy: a.policy, Log: a.audit})
-	sites := make(map[string]*httpapi.Site, len(s.sites))
 	for _, site := range s.sites {
 		if err := a.importHelp(ctx, site); err != nil {
 			return nil, err
 		}
-		bound, err := bind(site, s.provider, a.kb)
-		if err != nil {
-			return nil, err
-		}
-		sites[site.site.ID] = &httpapi.Site{Gate: bound, Verify: site.verifier.Verify}
 	}
+	sites, err := a.served(s.sites, s.provider)
+	if err != nil {
+		return nil, err
+	}
+	a.sites.Store(&s.sites)
 	confirmations := confirm.New(a.state, g, revision, time.Now)
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
@@ -132,6 +133,19 @@ func assemble(ctx context.Context, s settings) (_ *app, err error) {
 		AdminRoutes:    a.adminRoutes(),
 	})
 	return a, err
+}
+
+// served makes of sites what the server serves.
+func (a *app) served(sites []siteSettings, p connectors.ProviderClient) (map[string]*httpapi.Site, error) {
+	out := make(map[string]*httpapi.Site, len(sites))
+	for _, s := range sites {
+		bound, err := bind(s, p, a.kb)
+		if err != nil {
+			return nil, err
+		}
+		out[s.site.ID] = &httpapi.Site{Gate: bound, Verify: s.verifier.Verify}
+	}
+	return out, nil
 }
 
 // bind joins a site's actions to their connectors.
@@ -196,6 +210,9 @@ func (a *app) health() httpapi.Health {
 	if err := a.state.Health(); err != nil {
 		h.Ready = false
 		h.Degraded = append(h.Degraded, "conversations and confirmations cannot be kept: "+err.Error())
+	}
+	if a.reload != nil {
+		h.Degraded = append(h.Degraded, a.reload.Problems()...)
 	}
 	return h
 }

@@ -81,10 +81,11 @@ func (s *serving) close() error {
 // configured serves the sites of a configuration.
 func (s *serving) configured(ctx context.Context, path, addr, data string) (err error) {
 	defer func() { err = errors.Join(err, s.close()) }()
-	c, err := config.Load(path)
+	c, seen, err := readConfig(path)
 	if err != nil {
 		return err
 	}
+	started := *c
 	for _, w := range c.Warnings {
 		s.log.Warn(w)
 	}
@@ -99,7 +100,8 @@ func (s *serving) configured(ctx context.Context, path, addr, data string) (err 
 	if err := readyKeys(c, s.log); err != nil {
 		return err
 	}
-	sites, err := sitesOf(c)
+	published := keySets{}
+	sites, err := sitesOf(c, published)
 	if err != nil {
 		return err
 	}
@@ -122,6 +124,8 @@ func (s *serving) configured(ctx context.Context, path, addr, data string) (err 
 		return err
 	}
 	s.onClose(a.close)
+	a.reload = &reloader{path: path, app: a, provider: client, started: &started, log: s.log, published: published, config: c, seen: seen}
+	s.onClose(a.reload.watch(ctx))
 	return s.run(ctx, a, c.Data, l, func() {
 		fmt.Fprintf(s.out, "Vouchsafe serves %d site(s) on http://%s\n", len(sites), l.Addr())
 	})

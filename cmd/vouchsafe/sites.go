@@ -14,11 +14,11 @@ import (
 
 // sitesOf turns the configured sites into what a gate is assembled from. All
 // that is wrong with keys and manifests is reported together.
-func sitesOf(c *config.Config) ([]siteSettings, error) {
+func sitesOf(c *config.Config, published keySets) ([]siteSettings, error) {
 	var sites []siteSettings
 	var problems []error
 	for _, s := range c.Sites {
-		v, err := verifierOf(c, s)
+		v, err := verifierOf(c, s, published)
 		problems = append(problems, err)
 		ms, err := manifestsOf(s.Actions)
 		problems = append(problems, err)
@@ -31,8 +31,25 @@ func sitesOf(c *config.Config) ([]siteSettings, error) {
 	return sites, errors.Join(problems...)
 }
 
-// verifierOf admits a site's keys.
-func verifierOf(c *config.Config, s config.Site) (*identity.Verifier, error) {
+// keySets are the key sets that issuers publish, by URL. They outlive a change
+// of the configuration, so that an issuer which is down at that moment is not
+// missed.
+type keySets map[string]*identity.JWKS
+
+// at returns the key set of a URL, the one that is known if there is one.
+func (k keySets) at(url string) (*identity.JWKS, error) {
+	if known := k[url]; known != nil {
+		return known, nil
+	}
+	set, err := identity.NewJWKS(identity.JWKSConfig{URL: url})
+	if err == nil && k != nil {
+		k[url] = set
+	}
+	return set, err
+}
+
+// verifierOf admits a site's keys. published may be nil.
+func verifierOf(c *config.Config, s config.Site, published keySets) (*identity.Verifier, error) {
 	t := s.Tokens
 	var keys []identity.Key
 	var problems []error
@@ -57,11 +74,11 @@ func verifierOf(c *config.Config, s config.Site) (*identity.Verifier, error) {
 	cfg := identity.Config{Site: s.ID, Issuer: t.Issuer, Audience: t.Audience, Keys: keys,
 		ClockSkew: t.ClockSkew, FoldEmailLocal: t.FoldEmailLocal}
 	if t.JWKSURL != "" {
-		published, err := identity.NewJWKS(identity.JWKSConfig{URL: t.JWKSURL})
+		set, err := published.at(t.JWKSURL)
 		if err != nil {
 			return nil, fmt.Errorf("%s: the jwks_url of site %s: %w", c.File, s.ID, err)
 		}
-		cfg.Published = published
+		cfg.Published = set
 	}
 	v, err := identity.NewVerifier(cfg)
 	if err != nil {

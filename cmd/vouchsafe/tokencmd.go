@@ -145,7 +145,7 @@ func (p place) tokenSite(ctx context.Context, id string) (siteSettings, error) {
 	}
 	if p.config != nil {
 		s := p.configuredSite(id)
-		v, err := verifierOf(p.config, s)
+		v, err := verifierOf(p.config, s, nil)
 		return siteSettings{site: s.Engine(), verifier: v}, err
 	}
 	origin, err := p.shopOrigin(ctx)

@@ -87,6 +87,7 @@ type Site struct {
 	Origins      []string       // origins: exact scheme://host[:port] of the pages that may call; default none
 	Tokens       Tokens         // tokens; required
 	Actions      []string       // actions: the manifests that the file's globs match, sorted
+	ActionGlobs  []string       // actions: those globs, as absolute patterns
 	Knowledge    string         // knowledge: folder of Markdown or HTML; default "", no knowledge base
 	KnowledgeURL string         // knowledge_url: where that folder is published, for citations; default "", no links
 }

@@ -176,8 +176,9 @@ func TestTheDocumentedConfigurationLoads(t *testing.T) {
 				},
 				JWKSURL: "https://shop.example/.well-known/jwks.json",
 			},
-			Actions:   []string{filepath.Join(dir, "actions/book.yaml"), filepath.Join(dir, "actions/order.yaml")},
-			Knowledge: filepath.Join(dir, "help"),
+			Actions:     []string{filepath.Join(dir, "actions/book.yaml"), filepath.Join(dir, "actions/order.yaml")},
+			ActionGlobs: []string{filepath.Join(dir, "actions/*.yaml")},
+			Knowledge:   filepath.Join(dir, "help"),
 		}},
 		Connections: config.Connections{Embedded: true},
 	}

@@ -295,6 +295,7 @@ func (p *parser) site(f section) Site {
 	})
 	site.Tokens = p.tokens(f)
 	f.texts("actions", func(v string, n *yaml.Node, key string) {
+		site.ActionGlobs = append(site.ActionGlobs, p.path(v))
 		for _, path := range p.manifests(v, n, key) {
 			if !slices.Contains(site.Actions, path) {
 				site.Actions = append(site.Actions, path)
