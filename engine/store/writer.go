@@ -3,6 +3,7 @@ package store
 import (
 	"errors"
 	"fmt"
+	"runtime"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -35,17 +36,24 @@ func (db *DB) write() {
 				}
 			}
 		}
-	fill:
-		for len(batch) < cap(batch) {
-			select {
-			case o := <-db.ops:
-				batch = append(batch, o)
-			default:
-				break fill
-			}
-		}
-		db.commit(batch)
+		// A commit costs much the same however much is in it, so whoever is
+		// about to ask gets to first. Where nobody is, this returns at once.
+		runtime.Gosched()
+		db.commit(db.fill(batch))
 	}
+}
+
+// fill adds what else is waiting.
+func (db *DB) fill(batch []*op) []*op {
+	for len(batch) < cap(batch) {
+		select {
+		case o := <-db.ops:
+			batch = append(batch, o)
+		default:
+			return batch
+		}
+	}
+	return batch
 }
 
 // errOp is the failure of one caller's function, to be told to that caller
