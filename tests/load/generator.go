@@ -43,6 +43,14 @@ func (s *sample) perSecond() float64 {
 	return float64(s.requests) / s.elapsed.Seconds()
 }
 
+// cpuPerRequest is the server's processor time for one right answer.
+func (s *sample) cpuPerRequest() time.Duration {
+	if s.requests == 0 {
+		return 0
+	}
+	return s.cpu / time.Duration(s.requests)
+}
+
 // add joins what was seen in another stretch.
 func (s *sample) add(o sample) {
 	s.requests += o.requests

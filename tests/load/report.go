@@ -39,10 +39,7 @@ func (p *printer) result(r *result) {
 		fmt.Fprintf(p.out, "%-10s %10s %9s %9s %7s %9s %12s %9s\n", "", "requests/s", "p50", "p99", "errors", "CPU", "CPU/request", "memory")
 	}
 	p50, p99 := r.total.percentile(0.50), r.total.percentile(0.99)
-	perRequest := time.Duration(0)
-	if r.total.requests > 0 {
-		perRequest = r.total.cpu / time.Duration(r.total.requests)
-	}
+	perRequest := r.total.cpuPerRequest()
 	p.line(struct {
 		Target         string  `json:"target"`
 		PerSecond      float64 `json:"requests_per_second"`
@@ -69,7 +66,10 @@ func (p *printer) ratio(own, peer *result) {
 			each = append(each, own.turns[i].perSecond()/s)
 		}
 	}
-	throughput, p99 := median(each), 0.0
+	throughput, p99, cpu := median(each), 0.0, 0.0
+	if theirs := peer.total.cpuPerRequest(); theirs > 0 {
+		cpu = float64(own.total.cpuPerRequest()) / float64(theirs)
+	}
 	if l := peer.total.percentile(0.99); l > 0 {
 		p99 = float64(own.total.percentile(0.99)) / float64(l)
 	}
@@ -83,8 +83,10 @@ func (p *printer) ratio(own, peer *result) {
 		Throughput float64 `json:"throughput_ratio"`
 		Goal       float64 `json:"throughput_goal,omitempty"`
 		P99        float64 `json:"p99_ratio"`
-	}{own.name, peer.name, throughput, goals[peer.name], p99},
-		"%s / %s: %.2f times the requests/s%s, %.2f times the p99", own.name, peer.name, throughput, goal, p99)
+		CPU        float64 `json:"cpu_ratio"`
+	}{own.name, peer.name, throughput, goals[peer.name], p99, cpu},
+		"%s / %s: %.2f times the requests/s%s, %.2f times the p99, %.2f times the CPU of a request",
+		own.name, peer.name, throughput, goal, p99, cpu)
 }
 
 func median(list []float64) float64 {
