@@ -45,7 +45,6 @@ func (c *capture) String() string {
 type process struct {
 	t    testing.TB
 	args []string
-	env  []string
 	// said finds in a line of the server's output that it is open.
 	said func(line string) bool
 
@@ -64,7 +63,6 @@ func (p *process) start() {
 	}
 	defer errs.Close()
 	p.cmd = exec.Command(Build(p.t), p.args...)
-	p.cmd.Env = append(os.Environ(), p.env...)
 	p.cmd.Dir = filepath.Dir(p.logs)
 	p.cmd.Stderr = errs // a file, so that Wait does not wait for children that inherited it
 	out, err := p.cmd.StdoutPipe()

@@ -42,8 +42,8 @@ type Config struct {
 	// Manifests are further manifests, by file name; they replace ours of the
 	// same name.
 	Manifests map[string]string
-	// Env is added to the server's environment, as NAME=value.
-	Env []string
+	// Quiet leaves requests that are answered out of the server's log.
+	Quiet bool
 }
 
 // Server is a running gate with a configuration of the tests' own.
@@ -82,8 +82,8 @@ func Start(t testing.TB, c Config) *Server {
 		s.connect(t, id, "shop-admin", ShopKey)
 		s.connect(t, id, "salon-diary", SalonKey)
 	}
-	s.process = process{t: t, env: c.Env, logs: filepath.Join(dir, "server.log"),
-		args: []string{"serve", "--config", s.Config, "--addr", "127.0.0.1:0", "--verbose"},
+	s.process = process{t: t, logs: filepath.Join(dir, "server.log"),
+		args: []string{"serve", "--config", s.Config, "--addr", "127.0.0.1:0"},
 		said: func(line string) bool {
 			at := after(line, " on ")
 			if !strings.HasPrefix(at, "http://") {
@@ -92,6 +92,9 @@ func Start(t testing.TB, c Config) *Server {
 			s.URL = strings.TrimSpace(at)
 			return true
 		}}
+	if !c.Quiet {
+		s.args = append(s.args, "--verbose")
+	}
 	s.Client = apitest.Client(t)
 	s.start()
 	t.Cleanup(s.end)

@@ -33,7 +33,8 @@ type Shop struct {
 	URL string
 
 	mu     sync.Mutex
-	orders []Order
+	orders map[string]*Order
+	ids    []string // of the orders, as they are listed
 	diary  []Appointment
 	calls  []Call
 	wrong  int
@@ -67,14 +68,17 @@ const (
 func NewShop(t testing.TB) *Shop {
 	day := time.Now().UTC().Truncate(24 * time.Hour)
 	s := &Shop{
-		orders: []Order{
-			{"1001", "shipped", "59.00", Alex}, {"1002", "processing", "12.50", Alex}, {"1003", "processing", "80.00", Alex},
-			{JordanOrder, JordanStatus, JordanTotal, Jordan},
-		},
+		orders: map[string]*Order{},
 		diary: []Appointment{
 			{"AX-10", "Boot fitting", day.AddDate(0, 0, 3).Add(10 * time.Hour), Alex},
 			{JordanAppointment, JordanTreatment, day.AddDate(0, 0, 4).Add(15 * time.Hour), Jordan},
 		},
+	}
+	for _, o := range []Order{
+		{"1001", "shipped", "59.00", Alex}, {"1002", "processing", "12.50", Alex}, {"1003", "processing", "80.00", Alex},
+		{JordanOrder, JordanStatus, JordanTotal, Jordan},
+	} {
+		s.AddOrder(o)
 	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /orders", s.listOrders)
@@ -159,7 +163,8 @@ func (s *Shop) Before(f func(Call)) {
 func (s *Shop) AddOrder(o Order) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.orders = append(s.orders, o)
+	s.orders[o.ID] = &o
+	s.ids = append(s.ids, o.ID)
 }
 
 // AddAppointment adds an appointment.
@@ -173,8 +178,8 @@ func (s *Shop) AddAppointment(a Appointment) {
 func (s *Shop) Order(id string) Order {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if i := s.orderLocked(id); i >= 0 {
-		return s.orders[i]
+	if o := s.orders[id]; o != nil {
+		return *o
 	}
 	return Order{}
 }
@@ -191,16 +196,12 @@ func (s *Shop) Appointment(reference string) Appointment {
 	return Appointment{}
 }
 
-func (s *Shop) orderLocked(id string) int {
-	return slices.IndexFunc(s.orders, func(o Order) bool { return o.ID == id })
-}
-
 func (s *Shop) listOrders(w http.ResponseWriter, r *http.Request) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	list := []any{}
-	for _, o := range s.orders { // as some shops do, it takes the filter for a hint
-		list = append(list, o.json())
+	for _, id := range s.ids { // as some shops do, it takes the filter for a hint
+		list = append(list, s.orders[id].json())
 	}
 	reply(w, map[string]any{"orders": list})
 }
@@ -208,8 +209,8 @@ func (s *Shop) listOrders(w http.ResponseWriter, r *http.Request) {
 func (s *Shop) showOrder(w http.ResponseWriter, r *http.Request) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if i := s.orderLocked(r.PathValue("id")); i >= 0 {
-		reply(w, map[string]any{"order": s.orders[i].json()})
+	if o := s.orders[r.PathValue("id")]; o != nil {
+		reply(w, map[string]any{"order": o.json()})
 		return
 	}
 	http.Error(w, `{"error":"no such order"}`, http.StatusNotFound)
@@ -218,13 +219,13 @@ func (s *Shop) showOrder(w http.ResponseWriter, r *http.Request) {
 func (s *Shop) cancelOrder(w http.ResponseWriter, r *http.Request) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	i := s.orderLocked(r.PathValue("id"))
-	if i < 0 {
+	o := s.orders[r.PathValue("id")]
+	if o == nil {
 		http.Error(w, `{"error":"no such order"}`, http.StatusNotFound)
 		return
 	}
-	s.orders[i].Status = "cancelled"
-	reply(w, map[string]any{"order": s.orders[i].json()})
+	o.Status = "cancelled"
+	reply(w, map[string]any{"order": o.json()})
 }
 
 func (s *Shop) listDiary(w http.ResponseWriter, r *http.Request) {

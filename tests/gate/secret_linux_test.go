@@ -1,0 +1,144 @@
+package gate_test
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"vouchsafe/tests/harness"
+)
+
+// inMemory reports which of the secrets stand in the memory that a process has
+// and could read. It fails when nearly nothing could be read.
+func inMemory(t *testing.T, pid int, secrets []string) map[string]bool {
+	t.Helper()
+	maps, err := os.ReadFile(fmt.Sprintf("/proc/%d/maps", pid))
+	var mem *os.File
+	if err == nil {
+		mem, err = os.Open(fmt.Sprintf("/proc/%d/mem", pid))
+	}
+	if err != nil {
+		if os.Geteuid() == 0 && os.Getenv("CI") != "" {
+			t.Fatalf("reading the memory of a process as root: %v", err)
+		}
+		t.Skipf("reading the memory of a process: %v", err)
+	}
+	defer mem.Close()
+	found := map[string]bool{}
+	read := 0
+	buf := make([]byte, 1<<20)
+	for line := range strings.Lines(string(maps)) {
+		var from, to uint64
+		var mode string
+		if n, _ := fmt.Sscanf(line, "%x-%x %s", &from, &to, &mode); n != 3 || mode[0] != 'r' {
+			continue
+		}
+		const overlap = 256 // so that a secret across two reads is seen
+		for at := from; at < to; {
+			n, err := mem.ReadAt(buf[:min(uint64(len(buf)), to-at)], int64(at))
+			read += n
+			for _, s := range secrets {
+				if bytes.Contains(buf[:n], []byte(s)) {
+					found[s] = true
+				}
+			}
+			if err != nil && !errors.Is(err, io.EOF) || n <= overlap {
+				break // a region that is not backed by memory
+			}
+			at += uint64(n) - overlap
+		}
+	}
+	if read < 1<<20 {
+		t.Fatalf("only %d bytes of process %d could be read", read, pid)
+	}
+	return found
+}
+
+// The credentials of outside systems are in the provider's memory and nowhere
+// else: not in the gate's, not in any file but the provider's, where they are
+// encrypted, and not in a log.
+func TestCredentialsAreElsewhere(t *testing.T) {
+	t.Parallel()
+	w := start(t)
+	secrets := []string{harness.ShopKey, harness.SalonKey}
+	for range 20 {
+		w.Act(t, shop, w.alex, "order.lookup", args{"order_id": "1001"}, "")
+		w.Act(t, shop, w.alex, "appointments.mine", nil, "")
+		w.Chat(t, shop, w.alex, turn{Message: "cancel order 1002"})
+	}
+	// The way of looking finds what is there: the provider uses the keys.
+	provider := children(t, w.PID())[0]
+	if found := inMemory(t, provider, secrets); len(found) != len(secrets) {
+		t.Errorf("the provider's memory holds %d of %d keys; is the search any good?", len(found), len(secrets))
+	}
+	if found := inMemory(t, w.PID(), secrets); len(found) != 0 {
+		t.Errorf("the gate's memory holds %d of the credentials", len(found))
+	}
+	for _, pid := range []int{w.PID(), provider} {
+		for _, name := range []string{"environ", "cmdline"} {
+			b, err := os.ReadFile(fmt.Sprintf("/proc/%d/%s", pid, name))
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, s := range secrets {
+				if bytes.Contains(b, []byte(s)) {
+					t.Errorf("/proc/%d/%s holds a credential", pid, name)
+				}
+			}
+		}
+	}
+	w.Stop()
+	files := 0
+	err := filepath.WalkDir(w.Dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || !d.Type().IsRegular() {
+			return err
+		}
+		b, err := os.ReadFile(path)
+		files++
+		for _, s := range secrets {
+			if bytes.Contains(b, []byte(s)) {
+				t.Errorf("%s holds a credential", path)
+			}
+		}
+		return err
+	})
+	if err != nil || files < 8 {
+		t.Errorf("looked at %d files: %v", files, err)
+	}
+}
+
+// The logs, however talkative, name nobody: no e-mail, no name, no token, no
+// message and no argument.
+func TestLogsNameNobody(t *testing.T) {
+	t.Parallel()
+	w := start(t)
+	forged := w.Token(t, shop, harness.Jordan, harness.WrongKey)
+	for _, token := range []string{"", w.alex, w.jordan, forged, w.Token(t, shop, harness.Alex, harness.Unsigned)} {
+		for _, message := range []string{"where is my order 1001", "look up the order for jordan@example.com", "I am Jordan Lee, cancel my order " + harness.JordanOrder, "do you ship to Canada?"} {
+			w.Chat(t, shop, token, turn{Message: message})
+		}
+		w.Act(t, shop, token, "order.list", args{"email": "jordan@example.com"}, "")
+		w.Act(t, shop, token, "order.lookup", args{"order_id": harness.JordanOrder}, "")
+	}
+	w.Shop.Before(func(harness.Call) { panic(http.ErrAbortHandler) })
+	w.Act(t, shop, w.alex, "order.lookup", args{"order_id": "1001"}, "")
+	w.Stop()
+	logs := w.Logs()
+	if !strings.Contains(logs, `"msg":"request"`) {
+		t.Fatalf("the logs have no requests, so they prove nothing:\n%s", logs)
+	}
+	signature := func(token string) string { return token[strings.LastIndexByte(token, '.')+1:] }
+	for _, s := range []string{"@", "Alex", "Jordan", "jordan", harness.Alex.Subject, harness.Jordan.Subject, "1001", harness.JordanOrder, harness.JordanStatus,
+		"Canada", w.alex, signature(w.alex), signature(w.jordan), signature(forged), "eyJ", harness.ShopKey, harness.SalonKey} {
+		if strings.Contains(logs, s) {
+			t.Errorf("the logs hold %q:\n%s", s, logs[max(0, strings.Index(logs, s)-300):][:min(len(logs)-max(0, strings.Index(logs, s)-300), 600)])
+		}
+	}
+}
