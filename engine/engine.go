@@ -181,6 +181,7 @@ const (
 	CodeIdentityAbsent        = "identity_absent"
 	CodeIdentityInvalid       = "identity_invalid"
 	CodeIdentityExpired       = "identity_expired"
+	CodeIdentityRevoked       = "identity_revoked"
 	CodeTargetMismatch        = "target_mismatch"
 	CodeTierInsufficient      = "tier_insufficient"
 	CodeUnknownAction         = "unknown_action"

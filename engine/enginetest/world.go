@@ -19,6 +19,7 @@ import (
 	"vouchsafe/engine/gate"
 	"vouchsafe/engine/identity"
 	"vouchsafe/engine/policy"
+	"vouchsafe/engine/revoke"
 	"vouchsafe/engine/store"
 	"vouchsafe/policies"
 )
@@ -64,6 +65,7 @@ type World struct {
 	Gate   *gate.Gate
 
 	Confirm   *confirm.Store
+	Revoked   *revoke.List
 	verifiers map[string]*identity.Verifier
 }
 
@@ -91,6 +93,9 @@ func New(t testing.TB, o Options) *World {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { w.Log.Close(); w.State.Close() })
+	if w.Revoked, err = revoke.Open(w.State, w.Clock.Now); err != nil {
+		t.Fatal(err)
+	}
 	w.Gate = gate.New(gate.Options{Policy: w.Policy, Log: w.Log, Clock: w.Clock.Now, EvaluationTimeout: 5 * time.Second})
 	w.Confirm = confirm.New(w.State, w.Gate, func() string { return w.Policy.Active().Revision() }, w.Clock.Now)
 	w.Pro = w.site(t, "demo", engine.Pro)
@@ -123,6 +128,7 @@ func (w *World) site(t testing.TB, id string, tier engine.Tier) *gate.Site {
 	if err != nil {
 		t.Fatal(err)
 	}
+	v.Heed(w.Revoked.Revoked)
 	w.verifiers[id] = v
 	return out
 }

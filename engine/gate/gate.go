@@ -148,7 +148,7 @@ func (g *Gate) decide(ctx context.Context, r Request, anyArgs bool) *considered 
 		}
 	}
 	if b.Action.Personal {
-		c.input.Target = target(r.Identity.Visitor, r.Intent.Asserted.Emails)
+		c.input.Target = target(named(r.Identity), r.Intent.Asserted.Emails)
 	}
 
 	evaluation, cancel := context.WithTimeout(ctx, g.timeout)

@@ -254,11 +254,20 @@ func TestTheWall(t *testing.T) {
 	soon := w.Token(t, "demo", Alex, nil)
 	verified := w.Verify("demo", soon)
 	w.Clock.Add(7 * time.Minute)
+	signedOut := w.Token(t, "demo", Alex, func(c jwt.MapClaims) { c["jti"] = "t-out" })
+	believed := w.Verify("demo", signedOut)
+	if _, err := w.Revoked.Token(ctx, "demo", "t-out"); err != nil {
+		t.Fatal(err)
+	}
 	alex := w.As(t, "demo", Alex)
 	for _, c := range []struct {
 		name string
 		req  gate.Request
 	}{
+		{"revoked", request(w, w.Verify("demo", signedOut), "order.list", nil)},
+		{"verified, and revoked since", request(w, believed, "order.list", nil)},
+		{"a revoked visitor passed off as verified", request(w, identity.Result{State: identity.Verified,
+			Visitor: w.Verify("demo", signedOut).Revoked}, "order.list", nil)},
 		{"nobody", request(w, w.Verify("demo", ""), "order.list", nil)},
 		{"forged result", request(w, identity.Result{State: identity.Verified}, "order.list", nil)},
 		{"visitor made by hand", request(w, identity.Result{State: identity.Verified, Visitor: identity.Visitor{}}, "order.list", nil)},
@@ -311,6 +320,49 @@ func TestTheLockIsAskedAgainWhenMinting(t *testing.T) {
 	}
 	if e, _ := w.Log.Show(res.Decision.ID); e.Outcome == nil || e.Outcome.Code != engine.CodeWall {
 		t.Errorf("outcome %+v, want wall", e.Outcome)
+	}
+}
+
+// What a revocation refuses is on record with whom it was about, and is the
+// same whether the token was shown before or after it.
+func TestRevokedIsTheReasonAndNamesWhom(t *testing.T) {
+	w := New(t, Options{})
+	token := w.Token(t, "demo", Alex, func(c jwt.MapClaims) { c["jti"] = "t-out" })
+	before := w.Verify("demo", token)
+	if _, err := w.Revoked.Subject(ctx, "demo", Alex.Subject); err != nil {
+		t.Fatal(err)
+	}
+	for name, who := range map[string]identity.Result{"shown before": before, "shown after": w.Verify("demo", token)} {
+		res, err := w.Gate.Do(ctx, request(w, who, "order.list", nil))
+		if err != nil || res.Decision.Allow || len(res.Decision.Reasons) != 1 || res.Decision.Reasons[0].Code != engine.CodeIdentityRevoked {
+			t.Errorf("%s: %+v, %v; want identity_revoked alone", name, res.Decision, err)
+		}
+		e, err := w.Log.Show(res.Decision.ID)
+		if err != nil || e.About.Identity.Subject != Alex.Subject || e.About.Identity.Email != Alex.Email || e.About.Identity.TokenID != "t-out" {
+			t.Errorf("%s: recorded %+v, %v; want whom the token names", name, e.About, err)
+		}
+		if res, err := w.Gate.Do(ctx, request(w, who, "shop.hours", nil)); err != nil || !res.Decision.Allow {
+			t.Errorf("%s: a public action: %+v, %v", name, res.Decision, err)
+		}
+	}
+	if n := len(w.Shop.Calls()); n != 2 {
+		t.Errorf("the shop saw %d calls, want the two public ones", n)
+	}
+}
+
+// A revocation that arrives while the decision is being recorded still stops
+// the call.
+func TestRevokedWhileRecording(t *testing.T) {
+	w := New(t, Options{})
+	g := gate.New(gate.Options{Policy: w.Policy, Clock: w.Clock.Now, EvaluationTimeout: 5 * time.Second,
+		Log: slowLog{w.Log, func() {
+			if _, err := w.Revoked.Subject(ctx, "demo", Alex.Subject); err != nil {
+				t.Error(err)
+			}
+		}}})
+	_, err := g.Do(ctx, request(w, w.As(t, "demo", Alex), "order.list", nil))
+	if engine.CodeOf(err) != engine.CodeWall || len(w.Shop.Calls()) != 0 {
+		t.Errorf("revoked while recording: %v with %d calls; want wall and none", err, len(w.Shop.Calls()))
 	}
 }
 

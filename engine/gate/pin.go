@@ -15,8 +15,11 @@ import (
 func pin(r identity.Result) policy.Identity {
 	out := policy.Identity{State: r.State.String()}
 	switch r.State {
-	case identity.Verified:
-		v := r.Visitor
+	case identity.Verified, identity.Revoked:
+		v := named(r)
+		// A signature is what it was; that it is not believed is a fact of its
+		// own, and asked for anew because it may have come about since.
+		out.State, out.Revoked = identity.Verified.String(), r.State == identity.Revoked || v.Revoked()
 		out.Subject, out.Email, out.Name, out.TokenID = v.Subject(), v.Email(), v.Name(), v.TokenID()
 		out.EmailVerified = v.EmailVerified()
 		out.IssuedAt, out.ExpiresAt, out.Lifetime = v.IssuedAt(), v.ExpiresAt(), v.Lifetime()
@@ -26,6 +29,15 @@ func pin(r identity.Result) policy.Identity {
 		out.IssuedAt, out.ExpiresAt = r.Expired.IssuedAt, r.Expired.ExpiresAt
 	}
 	return out
+}
+
+// named is whom the token names, believed or not. It is for policies and the
+// record; what opens anything asks for the Visitor alone.
+func named(r identity.Result) identity.Visitor {
+	if r.State == identity.Revoked {
+		return r.Revoked
+	}
+	return r.Visitor
 }
 
 // Bounds of what is kept of assertions.

@@ -56,6 +56,8 @@ const (
 	CauseNotYetValid = "token_not_yet_valid"
 	// CauseExpired: exp has passed, skew allowed for, and all else holds.
 	CauseExpired = "token_expired"
+	// CauseRevoked: the token or its subject has been revoked.
+	CauseRevoked = "token_revoked"
 )
 
 // fault is why a check failed. The zero fault is none.

@@ -34,25 +34,26 @@ func (a *attempt) earliest() time.Time {
 	return t.Add(-a.v.cfg.ClockSkew)
 }
 
+// visitor is whom the token names, once every check but that of its expiry held.
+func (a *attempt) visitor() *visitor {
+	return &visitor{
+		site:          a.v.cfg.Site,
+		subject:       a.claims.subject,
+		email:         a.email,
+		emailVerified: a.claims.emailVerified,
+		name:          a.claims.name,
+		tokenID:       a.claims.tokenID,
+		issuedAt:      a.claims.issuedAt,
+		lifetime:      a.claims.expires.Sub(a.claims.issuedAt),
+		expiresAt:     a.expiresAt(),
+		claims:        a.claims.other,
+		by:            a.v,
+	}
+}
+
 // entry is what is remembered of a token for which every check held.
 func (a *attempt) entry() *entry {
-	e := &entry{
-		visitor: &visitor{
-			site:          a.v.cfg.Site,
-			subject:       a.claims.subject,
-			email:         a.email,
-			emailVerified: a.claims.emailVerified,
-			name:          a.claims.name,
-			tokenID:       a.claims.tokenID,
-			issuedAt:      a.claims.issuedAt,
-			lifetime:      a.claims.expires.Sub(a.claims.issuedAt),
-			expiresAt:     a.expiresAt(),
-			claims:        a.claims.other,
-		},
-		from:  a.earliest(),
-		until: a.expiresAt(),
-		set:   a.set,
-	}
+	e := &entry{visitor: a.visitor(), from: a.earliest(), until: a.expiresAt(), set: a.set}
 	if a.key.k.notBefore.After(e.from) {
 		e.from = a.key.k.notBefore
 	}

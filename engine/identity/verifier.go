@@ -29,6 +29,8 @@ type Verifier struct {
 	cfg  Config
 	mu   sync.Mutex // held to replace the state
 	live atomic.Pointer[state]
+
+	revoked atomic.Pointer[func(Visitor) bool]
 }
 
 // state is a set of keys and what was verified with it. Both go together, so
@@ -80,10 +82,34 @@ func (v *Verifier) Flush() {
 	v.live.Store(&state{keys: v.live.Load().keys, cache: newCache(v.cfg.CacheSize)})
 }
 
+// Heed makes the verifier ask revoked about every Visitor, each time a token is
+// shown and each time a Visitor is asked whether it is Live. What was verified
+// and remembered before is asked about like anything else, so that nothing
+// outlives its revocation. revoked must be quick and safe for concurrent use.
+func (v *Verifier) Heed(revoked func(Visitor) bool) { v.revoked.Store(&revoked) }
+
+func (v *Verifier) disbelieves(who Visitor) bool {
+	revoked := v.revoked.Load()
+	return revoked != nil && (*revoked)(who)
+}
+
+// result is what a token that verified comes to.
+func (v *Verifier) result(who *visitor) Result {
+	if v.disbelieves(Visitor{who}) {
+		return revokedResult(who)
+	}
+	return Result{State: Verified, Visitor: Visitor{who}}
+}
+
+func revokedResult(who *visitor) Result {
+	return Result{State: Revoked, Cause: CauseRevoked, Detail: "by token id or subject", Revoked: Visitor{who}}
+}
+
 // Verify says what a request's token proves at now. No token is "". It never
 // fails: whatever is wrong is the Result's cause.
 //
-// The checks, in order, are the list in checks.go.
+// The checks, in order, are the list in checks.go; revocation is asked after
+// them, every time.
 func (v *Verifier) Verify(ctx context.Context, token string, now time.Time) Result {
 	if token == "" {
 		return Result{}
@@ -94,7 +120,7 @@ func (v *Verifier) Verify(ctx context.Context, token string, now time.Time) Resu
 	s := v.live.Load()
 	hash := tokenHash(sha256.Sum256([]byte(token)))
 	if e := s.cache.get(&hash); e != nil && !now.Before(e.from) && now.Before(e.until) && v.cfg.Published.still(e.set) {
-		return Result{State: Verified, Visitor: Visitor{e.visitor}}
+		return v.result(e.visitor)
 	}
 	a := attempt{v: v, ctx: ctx, keys: s.keys, token: token, now: now}
 	for i := range checks {
@@ -104,6 +130,10 @@ func (v *Verifier) Verify(ctx context.Context, token string, now time.Time) Resu
 		}
 		r := Result{State: Invalid, Cause: f.cause, Detail: f.detail}
 		if f.cause == CauseExpired {
+			// A revoked token keeps nothing open once it has expired either.
+			if was := a.visitor(); v.disbelieves(Visitor{was}) {
+				return revokedResult(was)
+			}
 			r.State = Expired
 			r.Expired = ExpiredClaims{
 				Subject:   a.claims.subject,
@@ -116,5 +146,5 @@ func (v *Verifier) Verify(ctx context.Context, token string, now time.Time) Resu
 	}
 	e := a.entry()
 	s.cache.put(hash, e)
-	return Result{State: Verified, Visitor: Visitor{e.visitor}}
+	return v.result(e.visitor)
 }

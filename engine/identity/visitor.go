@@ -17,11 +17,12 @@ const (
 	Invalid
 	Expired
 	Verified
+	Revoked // it would verify, or have expired, but the site believes it no more
 )
 
-var stateNames = [...]string{"absent", "invalid", "expired", "verified"}
+var stateNames = [...]string{"absent", "invalid", "expired", "verified", "revoked"}
 
-// String returns the state's name as policies see it.
+// String returns the state's name.
 func (s State) String() string {
 	if int(s) < len(stateNames) {
 		return stateNames[s]
@@ -45,6 +46,7 @@ type visitor struct {
 	lifetime      time.Duration // exp - iat
 	expiresAt     time.Time     // exp plus the site's clock skew
 	claims        json.RawMessage
+	by            *Verifier
 }
 
 // nobody stands in for the zero Visitor.
@@ -88,8 +90,15 @@ func (v Visitor) ExpiresAt() time.Time { return v.get().expiresAt }
 // none. Policies see them, connectors never do.
 func (v Visitor) Claims() json.RawMessage { return v.get().claims }
 
-// Live reports whether v was verified and has not expired at now.
-func (v Visitor) Live(now time.Time) bool { return v.v != nil && now.Before(v.v.expiresAt) }
+// Revoked reports whether the site has ceased to believe v, at this moment
+// and not only when the token was verified.
+func (v Visitor) Revoked() bool { return v.v != nil && v.v.by.disbelieves(v) }
+
+// Live reports whether v was verified, has not expired at now and has not been
+// revoked since.
+func (v Visitor) Live(now time.Time) bool {
+	return v.v != nil && now.Before(v.v.expiresAt) && !v.Revoked()
+}
 
 // Result is what verifying a request's token came to.
 type Result struct {
@@ -105,6 +114,9 @@ type Result struct {
 	// Expired holds what the signature of an expired token still proves. It is
 	// set only when State is Expired, and opens nothing.
 	Expired ExpiredClaims
+	// Revoked is whom a revoked token names, for policies and the record. It is
+	// set only when State is Revoked, is never Live, and opens nothing.
+	Revoked Visitor
 }
 
 // ExpiredClaims are the facts of a token that was good once.
