@@ -30,11 +30,19 @@
     wall: "The second lock, in Go, refused what the policy allowed.",
   };
   const outcomes = {
-    ok: "done", done: "done", succeeded: "done", not_found: "nothing found for this customer",
-    not_owner: "withheld: the record is somebody else’s", confirmation_required: "waiting for a yes",
+    done: "done",
+    confirmation_required: "waiting for a yes",
+    not_found: "the visitor was told that there is no such record",
     connector_failed: "the shop’s system refused or failed", connector_timeout: "the shop’s system did not answer",
     outcome_unknown: "unknown: the shop’s system did not answer",
   };
+  // "not_found, 1 withheld: not_owner" is what the audit says of a record that
+  // came back and was somebody else's.
+  function outcome(text) {
+    const [code, withheld] = text.split(", ");
+    const said = `Outcome: ${outcomes[code] || code}`;
+    return withheld ? `Withheld: the record is somebody else’s. ${said}` : said;
+  }
   const states = {
     verified: (i) => `token verified: ${i.email || "no e-mail"}`,
     expired: () => "token expired",
@@ -53,14 +61,15 @@
     const item = element("li", d.allow ? "allowed" : "denied");
     item.dataset.decision = d.id;
     const head = element("p", "head");
-    head.append(element("b", "", d.allow ? "Allowed" : "Denied"), element("code", "", d.action), element("time", "", new Date(d.time).toLocaleTimeString("en-GB")));
-    item.append(head);
+    head.append(element("b", "", d.allow ? "Allowed" : "Denied"), element("code", "", d.action));
     const identity = d.identity || {};
-    item.append(element("p", "who", (states[identity.state] || states.absent)(identity)));
+    const who = element("p", "who", (states[identity.state] || states.absent)(identity));
+    who.append(element("time", "", new Date(d.time).toLocaleTimeString("en-GB")));
+    item.append(head, who);
     if (!d.allow) item.append(element("p", "why", why[d.code] || d.audit || d.code));
     const asserted = (d.asserted || []).filter((a) => typeof a === "string");
     if (asserted.length) item.append(element("p", "asserted", `The visitor named ${asserted.join(", ")}: noted as evidence, never used.`));
-    if (d.outcome) item.append(element("p", "outcome", `Outcome: ${outcomes[d.outcome] || d.outcome}`));
+    if (d.outcome) item.append(element("p", d.outcome.includes("withheld") ? "outcome withheld" : "outcome", outcome(d.outcome)));
     return item;
   }
 
@@ -93,7 +102,7 @@
 
   Vouchsafe.on("reply", ({ conversation }) => {
     if (conversation && !conversations.includes(conversation)) {
-      conversations = [...conversations, conversation].slice(-20);
+      conversations = [...conversations, conversation].slice(-8); // as many as the gate lists at once
       try {
         sessionStorage.setItem(stored, JSON.stringify(conversations));
       } catch { /* the panel then forgets on reload */ }

@@ -95,7 +95,13 @@ function start() {
     wake: () => ui.set({ open: true }),
     tellTabs: () => tabs?.postMessage("signedOut"),
   });
-  if (tabs) tabs.onmessage = ({ data }) => data === "signedOut" && client.signedOut();
+  if (tabs) {
+    tabs.onmessage = ({ data }) => {
+      if (data !== "signedOut") return;
+      ui.set({ draft: "" });
+      client.signedOut();
+    };
+  }
 
   const phone = matchMedia("(max-width: 480px)");
   phone.addEventListener("change", draw);

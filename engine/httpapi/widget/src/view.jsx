@@ -31,7 +31,7 @@ function Citations({ list }) {
   );
 }
 
-function Reply({ item, client }) {
+function Reply({ item, client, onward }) {
   const { reply, used } = item;
   const signIn = reply.type === "sign_in" && (client.onSignIn || (reply.url && web(reply.url, location.href)));
   const go = () => (client.onSignIn ? client.onSignIn(reply) : location.assign(web(reply.url, location.href)));
@@ -43,25 +43,25 @@ function Reply({ item, client }) {
       {signIn && !used && <div class="choices"><button type="button" class="primary" onClick={go}>Sign in</button></div>}
       {reply.type === "confirm" && (
         <div class="choices">
-          <button type="button" class="primary" disabled={used} onClick={() => client.decide(item, true)}>Yes, go ahead</button>
-          <button type="button" disabled={used} onClick={() => client.decide(item, false)}>No, leave it</button>
+          <button type="button" class="primary" disabled={used} onClick={() => { client.decide(item, true); onward(); }}>Yes, go ahead</button>
+          <button type="button" disabled={used} onClick={() => { client.decide(item, false); onward(); }}>No, leave it</button>
         </div>
       )}
       {reply.type === "clarify" && Array.isArray(reply.options) && (
         <div class="choices">
-          {reply.options.map((o) => <button type="button" key={o.value} disabled={used} onClick={() => client.choose(item, o)}>{o.label}</button>)}
+          {reply.options.map((o) => <button type="button" key={o.value} disabled={used} onClick={() => { client.choose(item, o); onward(); }}>{o.label}</button>)}
         </div>
       )}
     </div>
   );
 }
 
-function Mine({ item, client }) {
+function Mine({ item, client, onward }) {
   return (
     <div class="row mine">
       <span class="unseen">You: </span>
       <div class="bubble">{item.text}</div>
-      {item.note && <p class="note" role="alert">{item.note}{item.retry && <button type="button" onClick={() => client.retry(item)}>Try again</button>}</p>}
+      {item.note && <p class="note" role="alert">{item.note}{item.retry && <button type="button" onClick={() => { client.retry(item); onward(); }}>Try again</button>}</p>}
     </div>
   );
 }
@@ -80,17 +80,21 @@ export function Chat({ client, ui, settings }) {
   const log = useRef();
   const wasOpen = useRef(false);
   const { items, busy } = client;
+  const { open, asked } = ui; // as drawn: an effect may run after the next click
   const tooLong = bytes(ui.draft) > LIMIT;
 
   useEffect(() => {
-    if (ui.open) input.current.focus();
+    if (open) input.current.focus();
     else if (wasOpen.current) launcher.current.focus();
-    wasOpen.current = ui.open;
-  }, [ui.open, ui.asked]);
+    wasOpen.current = open;
+  }, [open, asked]);
   useLayoutEffect(() => {
     if (log.current) log.current.scrollTop = log.current.scrollHeight;
-  }, [items.length, busy, ui.open]);
+  }, [items.length, busy, open]);
 
+  // A button that was pressed is gone or disabled, and must not take the focus
+  // with it. On a phone, focusing the field would open the keyboard.
+  const onward = () => (settings.phone.matches ? log : input).current.focus();
   const submit = (event) => {
     event.preventDefault();
     if (tooLong || !ui.draft.trim()) return;
@@ -115,7 +119,7 @@ export function Chat({ client, ui, settings }) {
 
   return (
     <div class={`root ${settings.position}`}>
-      {ui.open && (
+      {open && (
         <section class="panel" role="dialog" aria-label={settings.title} aria-modal={settings.phone.matches ? "true" : undefined} ref={panel} onKeyDown={keys}>
           <header>
             <div>
@@ -126,7 +130,7 @@ export function Chat({ client, ui, settings }) {
           </header>
           <div class="log" role="log" aria-live="polite" aria-label="Conversation" tabIndex={0} ref={log}>
             <div class="row theirs"><div class="bubble">{settings.greeting}</div></div>
-            {items.map((item) => (item.mine ? <Mine key={item.key} item={item} client={client} /> : <Reply key={item.key} item={item} client={client} />))}
+            {items.map((item) => (item.mine ? <Mine key={item.key} item={item} client={client} onward={onward} /> : <Reply key={item.key} item={item} client={client} onward={onward} />))}
             {busy > 0 && <div class="row theirs"><div class="bubble dots" aria-label="Writing"><i /><i /><i /></div></div>}
           </div>
           <form onSubmit={submit}>
@@ -145,8 +149,8 @@ export function Chat({ client, ui, settings }) {
           </form>
         </section>
       )}
-      <button type="button" class="launcher" ref={launcher} aria-expanded={ui.open ? "true" : "false"} aria-label={ui.open ? "Close chat" : `Chat with ${settings.title}`} onClick={() => ui.set({ open: !ui.open })}>
-        <Icon name={ui.open ? "close" : "chat"} />
+      <button type="button" class="launcher" ref={launcher} aria-expanded={open ? "true" : "false"} aria-label={open ? "Close chat" : `Chat with ${settings.title}`} onClick={() => ui.set({ open: !open })}>
+        <Icon name={open ? "close" : "chat"} />
       </button>
     </div>
   );
