@@ -95,6 +95,9 @@ type Site struct {
 	Origins          []string       // exact origins allowed to call from a browser
 	MaxTokenLifetime time.Duration  // exp - iat allowed by the default policy
 	FoldEmailLocal   bool           // the shop ignores ASCII letter case before the @
+	// FreshConfirmation says that a destructive action is confirmed only with a
+	// token whose id has confirmed nothing before.
+	FreshConfirmation bool
 }
 
 // Action is one entry of a site's catalog.
@@ -198,4 +201,8 @@ const (
 	CodeConnectorTimeout      = "connector_timeout"
 	CodeOutcomeUnknown        = "outcome_unknown"
 	CodeInternal              = "internal"
+
+	// The site wants a token that has confirmed nothing before; see
+	// Site.FreshConfirmation.
+	CodeConfirmationNeedsFreshToken = "confirmation_needs_fresh_token"
 )

@@ -40,6 +40,8 @@ type stored struct {
 	Summary      string         `json:"summary"`
 }
 
+const recordVersion = 1
+
 // DefaultLife is how long a confirmation waits.
 const DefaultLife = 5 * time.Minute
 
@@ -58,11 +60,13 @@ type Store struct {
 	revision func() string // of the active policy
 	clock    func() time.Time
 	shelf    store.Shelf
+	used     store.Shelf // tokens that have confirmed something; see use
 }
 
 // New makes a Store over the state file.
 func New(db *store.DB, g Doer, revision func() string, clock func() time.Time) *Store {
-	return &Store{db: db, gate: g, revision: revision, clock: clock, shelf: store.NewShelf("pending")}
+	return &Store{db: db, gate: g, revision: revision, clock: clock,
+		shelf: store.NewShelf("pending"), used: store.NewShelf("confirmed_tokens")}
 }
 
 // Result is the gate's result, with the confirmation it asks for, if any.
@@ -73,8 +77,11 @@ type Result struct {
 
 // Do takes r through the gate. With the id of a pending action in confirm, that
 // action must be r's own, and is used up before anything else happens; the
-// policy is asked again. It is given back when no decision could be recorded. It fails with confirmation_spent when the id is
-// unknown, used, lapsed, or bound to anything else than r.
+// policy is asked again. It is given back when no decision could be recorded.
+//
+// It fails with confirmation_spent when the id is unknown, used, lapsed, or
+// bound to anything else than r; and with confirmation_needs_fresh_token when
+// the site wants one, and then the action waits on for it.
 func (s *Store) Do(ctx context.Context, r gate.Request, confirm string) (Result, error) {
 	var taken *taken
 	if confirm != "" {
@@ -84,7 +91,7 @@ func (s *Store) Do(ctx context.Context, r gate.Request, confirm string) (Result,
 		}
 		// Under another policy than the one that asked for it, a yes means
 		// nothing any more: the request starts over.
-		r.Confirmed = taken.Policy == s.revision()
+		r.Confirmed = taken.samePolicy
 		r.IdempotencyKey = confirm
 	}
 	res, err := s.gate.Do(ctx, r)
@@ -103,7 +110,9 @@ func (s *Store) Do(ctx context.Context, r gate.Request, confirm string) (Result,
 // taken is a pending action as it was before it was used up.
 type taken struct {
 	stored
-	expires time.Time
+	expires    time.Time
+	samePolicy bool   // the policy is still the one that asked for it
+	mark       string // what use marked, "" for nothing
 }
 
 // take uses a pending action up.
@@ -116,7 +125,12 @@ func (s *Store) take(ctx context.Context, r gate.Request, id string) (*taken, er
 		if err != nil || p == nil || !p.binds(r) {
 			return err
 		}
-		out = &taken{*p, expires}
+		out = &taken{stored: *p, expires: expires, samePolicy: p.Policy == s.revision()}
+		if out.samePolicy {
+			if out.mark, err = s.use(tx, r, now); err != nil {
+				return err
+			}
+		}
 		p.Spent = true
 		return s.write(tx, id, p, expires, now)
 	})
@@ -129,6 +143,11 @@ func (s *Store) take(ctx context.Context, r gate.Request, id string) (*taken, er
 // giveBack makes a used-up pending action wait again.
 func (s *Store) giveBack(ctx context.Context, id string, t *taken) error {
 	return s.db.Commit(context.WithoutCancel(ctx), func(tx *bbolt.Tx) error {
+		if t.mark != "" {
+			if err := s.used.Delete(tx, t.mark); err != nil {
+				return err
+			}
+		}
 		return s.write(tx, id, &t.stored, t.expires, s.clock())
 	})
 }
@@ -146,7 +165,7 @@ func (s *Store) issue(ctx context.Context, r gate.Request, res gate.Result) (*Pe
 	now := s.clock()
 	v := r.Identity.Visitor
 	hash := engine.ArgsHash(r.Intent.Args)
-	p := &stored{Version: 1, Site: r.Site.ID, Subject: v.Subject(), Email: v.Email(), Conversation: r.Conversation.ID,
+	p := &stored{Version: recordVersion, Site: r.Site.ID, Subject: v.Subject(), Email: v.Email(), Conversation: r.Conversation.ID,
 		Action: r.Intent.Action, Args: r.Intent.Args, ArgsHash: hash[:], Policy: res.Decision.Policy,
 		Summary: phrase.Summary(phrase.Said{Site: r.Site.Site, Action: res.Action, Args: r.Intent.Args, Before: res.Before})}
 	id, expires := engine.NewSecretID("pa"), now.Add(DefaultLife)
@@ -206,7 +225,7 @@ func (s *Store) read(tx *bbolt.Tx, id string, now time.Time) (*stored, time.Time
 	if err := d.Decode(&p); err != nil {
 		return nil, expires, fmt.Errorf("reading a pending action: %w", err)
 	}
-	if p.Version != 1 {
+	if p.Version != recordVersion {
 		return nil, expires, fmt.Errorf("reading a pending action: version %d is not known", p.Version)
 	}
 	return &p, expires, nil

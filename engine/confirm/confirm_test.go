@@ -29,6 +29,7 @@ func (l *flakyLog) Decision(ctx context.Context, d *audit.Decision) error {
 // A yes that could not be recorded did nothing and can be given again, once.
 func TestAYesThatWasNotRecordedIsNotLost(t *testing.T) {
 	w, ctx := New(t, Options{}), context.Background()
+	w.Pro.FreshConfirmation = true // nor is the token used up by it
 	log := &flakyLog{Recorder: w.Log}
 	g := gate.New(gate.Options{Policy: w.Policy, Log: log, Clock: w.Clock.Now, EvaluationTimeout: 5 * time.Second})
 	c := confirm.New(w.State, g, func() string { return w.Policy.Active().Revision() }, w.Clock.Now)
@@ -60,5 +61,47 @@ func TestAYesThatWasNotRecordedIsNotLost(t *testing.T) {
 	}
 	if _, err := c.Do(ctx, r, asked.Issued.ID); engine.CodeOf(err) != engine.CodeConfirmationSpent {
 		t.Errorf("yes after it was done: %v, want confirmation_spent", err)
+	}
+}
+
+// A token that has said yes once says no other to a destructive action, also
+// after a restart and however many ask at once; and what it was shown for waits
+// on for a fresh one.
+func TestFreshConfirmations(t *testing.T) {
+	w, ctx := New(t, Options{}), context.Background()
+	w.Pro.FreshConfirmation = true
+	who := w.As(t, "demo", Alex)
+	ask := func(id string) (gate.Request, string) {
+		r := gate.Request{Site: w.Pro, Identity: who, Channel: engine.ChannelAction,
+			Intent: engine.Intent{Action: "order.cancel", Args: map[string]any{"order_id": id}}}
+		res, err := w.Confirm.Do(ctx, r, "")
+		if err != nil || res.Issued == nil {
+			t.Fatalf("asking: %+v, %v", res, err)
+		}
+		return r, res.Issued.ID
+	}
+	first, one := ask("1001")
+	second, two := ask("1002")
+	results := make(chan error, 2)
+	go func() { _, err := w.Confirm.Do(ctx, first, one); results <- err }()
+	go func() { _, err := w.Confirm.Do(ctx, second, two); results <- err }()
+	a, b := <-results, <-results
+	if a != nil {
+		a, b = b, a
+	}
+	if a != nil || engine.CodeOf(b) != engine.CodeConfirmationNeedsFreshToken {
+		t.Fatalf("two yeses with one token: %v and %v; want one done", a, b)
+	}
+	again := confirm.New(w.State, w.Gate, func() string { return w.Policy.Active().Revision() }, w.Clock.Now)
+	left, id := first, one
+	if w.Shop.Status("1001") == "cancelled" {
+		left, id = second, two
+	}
+	if _, err := again.Do(ctx, left, id); engine.CodeOf(err) != engine.CodeConfirmationNeedsFreshToken {
+		t.Errorf("after a restart: %v", err)
+	}
+	left.Identity = w.As(t, "demo", Alex)
+	if res, err := again.Do(ctx, left, id); err != nil || len(res.Records) != 1 {
+		t.Errorf("with a fresh token: %+v, %v", res, err)
 	}
 }

@@ -139,7 +139,7 @@ func (t *turn) own(ctx context.Context, source *engine.Action, step *plan.Step) 
 		t.fail(err, source, res.Decision.ID)
 		return nil, false
 	case !res.Decision.Allow:
-		t.refuse(ctx, res.Decision, source, step)
+		t.refuse(ctx, res.Decision, source, step, "")
 		return nil, false
 	}
 	var named []gate.Record

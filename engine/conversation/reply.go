@@ -63,4 +63,11 @@ type Answer struct {
 	Replies      []Reply `json:"replies"`
 }
 
-func shown(r identity.Result) Shown { return Shown{State: r.State.String(), Name: r.Visitor.Name()} }
+// shown has four states: to the visitor a token that is not believed any more
+// is one that does not verify.
+func shown(r identity.Result) Shown {
+	if r.State == identity.Revoked {
+		r.State = identity.Invalid
+	}
+	return Shown{State: r.State.String(), Name: r.Visitor.Name()}
+}

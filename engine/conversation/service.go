@@ -5,8 +5,10 @@ package conversation
 import (
 	"context"
 	"errors"
+	"runtime"
 	"sync"
 	"time"
+	"weak"
 
 	"vouchsafe/engine"
 	"vouchsafe/engine/confirm"
@@ -36,7 +38,7 @@ type Service struct {
 	states  *conversations
 	clock   func() time.Time
 
-	planners sync.Map // *gate.Site -> *plan.Planner
+	planners sync.Map // weak.Pointer[gate.Site] -> *plan.Planner
 }
 
 // New makes a Service over the state file.
@@ -90,10 +92,22 @@ func (s *Service) Turn(ctx context.Context, in Turn, emit func(Reply)) (Answer, 
 	return t.answer, nil
 }
 
+// End deletes a conversation of the site for the subject that signs out of it.
+// One of somebody else is left alone, and nothing is said about it.
+func (s *Service) End(ctx context.Context, site, conversation, subject string) error {
+	return s.states.end(ctx, site, conversation, subject)
+}
+
+// planner returns the site's planner. It is kept for as long as the site is: one
+// that a new configuration replaced is let go with its planner.
 func (s *Service) planner(site *gate.Site) *plan.Planner {
-	if p, ok := s.planners.Load(site); ok {
+	at := weak.Make(site)
+	if p, ok := s.planners.Load(at); ok {
 		return p.(*plan.Planner)
 	}
-	p, _ := s.planners.LoadOrStore(site, plan.New(site.Actions()))
+	p, known := s.planners.LoadOrStore(at, plan.New(site.Actions()))
+	if !known {
+		runtime.AddCleanup(site, func(at weak.Pointer[gate.Site]) { s.planners.Delete(at) }, at)
+	}
 	return p.(*plan.Planner)
 }

@@ -104,6 +104,17 @@ func (c *conversations) enter(ctx context.Context, site, id string, who identity
 	return entered, err
 }
 
+// end deletes a conversation, if it is the subject's or nobody's.
+func (c *conversations) end(ctx context.Context, site, id, subject string) error {
+	return c.db.Commit(context.WithoutCancel(ctx), func(tx *bbolt.Tx) error {
+		s, err := c.read(tx, id, c.clock())
+		if err != nil || s == nil || s.Site != site || s.Subject != "" && s.Subject != subject {
+			return err
+		}
+		return c.shelf.Delete(tx, id)
+	})
+}
+
 // load returns a conversation that enter returned.
 func (c *conversations) load(id string) (*state, error) {
 	var s *state

@@ -129,7 +129,7 @@ func (t *turn) run(ctx context.Context, step plan.Step, mustConfirm bool) {
 			return
 		}
 		if !d.Allow {
-			t.refuse(ctx, d, a, &step)
+			t.refuse(ctx, d, a, &step, "")
 			return
 		}
 		if !t.complete(ctx, a, &step, mustConfirm) {
@@ -154,7 +154,7 @@ func (t *turn) report(ctx context.Context, res confirm.Result, err error, step p
 	case err != nil:
 		t.fail(err, res.Action, d.ID)
 	case !d.Allow:
-		t.refuse(ctx, d, res.Action, &step)
+		t.refuse(ctx, d, res.Action, &step, "")
 	case res.Issued != nil:
 		p := res.Issued
 		t.update(ctx, func(s *state) { s.Pending = p.ID })
@@ -169,16 +169,22 @@ func (t *turn) report(ctx context.Context, res confirm.Result, err error, step p
 }
 
 // refuse says why a step was denied. A step that only lacks an identity is
-// parked until its visitor has signed in.
-func (t *turn) refuse(ctx context.Context, d engine.Decision, a *engine.Action, step *plan.Step) {
+// parked until its visitor has signed in; resume is what is parked already.
+func (t *turn) refuse(ctx context.Context, d engine.Decision, a *engine.Action, step *plan.Step, resume string) {
 	why := d.Reasons[0]
 	r := Reply{Type: TypeRefused, Text: why.Message, Code: why.Code, Decision: d.ID}
 	if a != nil {
 		r.Action = a.Name
 	}
 	switch why.Code {
-	case engine.CodeIdentityAbsent, engine.CodeIdentityInvalid, engine.CodeIdentityExpired:
-		r.Type, r.URL = TypeSignIn, t.in.Site.SignInURL
+	case engine.CodeIdentityAbsent, engine.CodeIdentityInvalid, engine.CodeIdentityExpired, engine.CodeIdentityRevoked:
+		if why.Code == engine.CodeIdentityRevoked {
+			// A page can do one of three things about a sign-in; about this one
+			// it does what it does about any that is not accepted. The decision
+			// keeps the code.
+			r.Code = engine.CodeIdentityInvalid
+		}
+		r.Type, r.URL, r.Resume = TypeSignIn, t.in.Site.SignInURL, resume
 		if step != nil {
 			id, err := t.s.states.park(ctx, t.answer.Conversation, *step, t.state.Subject == "")
 			if err != nil {
@@ -229,12 +235,18 @@ func (t *turn) confirm(ctx context.Context, id string) {
 		case d.Allow:
 			t.fail(errNotWaiting, a, d.ID)
 		default:
-			t.refuse(ctx, d, a, nil)
-			t.answer.Replies[len(t.answer.Replies)-1].Resume = id
+			t.refuse(ctx, d, a, nil, id)
 		}
 		return
 	}
 	res, err := t.s.confirm.Do(ctx, r, id)
+	if engine.CodeOf(err) == engine.CodeConfirmationNeedsFreshToken {
+		// To the page this is a token to be renewed: it gets another and
+		// resumes, and no page needs to know more than it does already.
+		e, _ := errors.AsType[*engine.Error](err)
+		t.say(Reply{Type: TypeSignIn, Text: e.Message, Code: engine.CodeIdentityExpired, Action: p.Action, URL: t.in.Site.SignInURL, Resume: id})
+		return
+	}
 	if t.state.Pending == id && engine.CodeOf(err) != engine.CodeAuditUnavailable {
 		t.update(ctx, func(s *state) { s.Pending = "" })
 	}
