@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -181,7 +182,12 @@ func TestChildrenEndWithTheirParent(t *testing.T) {
 			}
 			time.Sleep(50 * time.Millisecond)
 		}
-		t.Errorf("of the children %v some still run", pids)
+		for _, pid := range pids {
+			if running(pid) {
+				t.Errorf("the child %d still runs", pid)
+				syscall.Kill(pid, syscall.SIGKILL)
+			}
+		}
 	}
 	t.Run("stop", func(t *testing.T) {
 		d := harness.StartDemo(t)
