@@ -19,6 +19,7 @@ import (
 func (c *cli) commands() []*cobra.Command {
 	return []*cobra.Command{
 		c.initCommand(),
+		c.doctorCommand(),
 		c.statusCommand(),
 		c.policyCommand(),
 		c.auditCommand(),
