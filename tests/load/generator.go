@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"slices"
 	"strconv"
 	"sync"
@@ -24,6 +25,7 @@ type target struct {
 	requests [][]byte // whole HTTP requests, sent in turn
 	want     []byte   // stands in the body of every right answer
 	proc     *process
+	ordinary bool // asked by Go's own client instead of the lean one
 }
 
 // sample is what one target did in one stretch of time.
@@ -76,9 +78,14 @@ func (s *sample) percentile(p float64) time.Duration {
 // before it asks again, until the time is up. Latencies are kept unless the
 // stretch is long enough to fill the memory with them.
 func drive(ctx context.Context, t *target, connections int, d time.Duration, keepLatencies bool) sample {
+	var shared *http.Client
+	if t.ordinary {
+		shared = ordinaryClient(connections)
+		defer shared.CloseIdleConnections()
+	}
 	clients := make([]*client, connections)
 	for i := range clients {
-		clients[i] = &client{t: t, next: i * len(t.requests) / connections, keep: keepLatencies}
+		clients[i] = &client{t: t, next: i * len(t.requests) / connections, keep: keepLatencies, ordinary: shared}
 		clients[i].connect()
 	}
 	before := t.proc.cpu()
@@ -111,9 +118,14 @@ type client struct {
 	r    *bufio.Reader
 	body []byte
 	seen sample
+
+	ordinary *http.Client // nil for the lean one
 }
 
 func (c *client) connect() {
+	if c.ordinary != nil {
+		return
+	}
 	conn, err := net.Dial("tcp", c.t.addr)
 	if err != nil {
 		c.failed(err)
@@ -139,7 +151,7 @@ func (c *client) failed(err error) {
 }
 
 func (c *client) ask() {
-	if c.conn == nil {
+	if c.conn == nil && c.ordinary == nil {
 		time.Sleep(10 * time.Millisecond)
 		if c.connect(); c.conn == nil {
 			return
@@ -148,32 +160,39 @@ func (c *client) ask() {
 	request := c.t.requests[c.next]
 	c.next = (c.next + 1) % len(c.t.requests)
 	start := time.Now()
-	if c.seen.requests%64 == 0 {
-		// A deadline costs more than a look at the clock, and a stuck server is
-		// found soon enough with one for many requests.
-		if err := c.conn.SetDeadline(start.Add(answerTimeout)); err != nil {
-			c.failed(err)
-			return
-		}
-	}
-	if _, err := c.conn.Write(request); err != nil {
-		c.failed(err)
-		return
-	}
-	status, body, err := readResponse(c.r, c.body[:0])
-	c.body = body
+	status, err := c.exchange(request, start)
 	if err != nil {
 		c.failed(err)
 		return
 	}
-	if status != 200 || !bytes.Contains(body, c.t.want) {
-		c.failed(fmt.Errorf("status %d: %.300s", status, body))
+	if status != http.StatusOK || !bytes.Contains(c.body, c.t.want) {
+		c.failed(fmt.Errorf("status %d: %.300s", status, c.body))
 		return
 	}
 	c.seen.requests++
 	if c.keep {
 		c.seen.latencies = append(c.seen.latencies, time.Since(start))
 	}
+}
+
+// exchange sends one request and reads the answer into c.body.
+func (c *client) exchange(request []byte, now time.Time) (status int, err error) {
+	if c.ordinary != nil {
+		status, c.body, err = exchangeOrdinary(c.ordinary, c.t.addr, request, c.body[:0])
+		return status, err
+	}
+	if c.seen.requests%64 == 0 {
+		// A deadline costs more than a look at the clock, and a stuck server is
+		// found soon enough with one for many requests.
+		if err := c.conn.SetDeadline(now.Add(answerTimeout)); err != nil {
+			return 0, err
+		}
+	}
+	if _, err := c.conn.Write(request); err != nil {
+		return 0, err
+	}
+	status, c.body, err = readResponse(c.r, c.body[:0])
+	return status, err
 }
 
 var errResponse = errors.New("the response is not HTTP/1.1 as this client knows it")

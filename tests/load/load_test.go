@@ -77,6 +77,14 @@ func TestLoad(t *testing.T) {
 		positive(t, got[2], "throughput_ratio", "throughput_goal", "p99_ratio")
 	})
 
+	t.Run("by Go's own client too", func(t *testing.T) {
+		got := lines(t, "-server", server, "-dir", dir, "-seconds", "0.3", "-connections", "4", "-peers", "", "-client", "net/http")
+		if len(got) != 1 || got[0]["errors"] != 0.0 {
+			t.Fatalf("printed %v, want one target without errors", got)
+		}
+		positive(t, got[0], "requests")
+	})
+
 	t.Run("memory is watched", func(t *testing.T) {
 		got := lines(t, "-server", server, "-dir", dir, "-soak", "1s", "-connections", "2")
 		if len(got) != soakSamples+1 {
@@ -109,7 +117,7 @@ func TestWrongAnswersAreErrors(t *testing.T) {
 }
 
 func TestParseRefuses(t *testing.T) {
-	for _, args := range []string{"-seconds 0", "-connections 0", "-peers envoy", "-format xml", "now", "-no-such-flag"} {
+	for _, args := range []string{"-seconds 0", "-connections 0", "-peers envoy", "-format xml", "-client curl", "now", "-no-such-flag"} {
 		if _, err := parse(strings.Fields(args), io.Discard); err == nil {
 			t.Errorf("parse(%q) is accepted", args)
 		}

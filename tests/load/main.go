@@ -50,6 +50,7 @@ type options struct {
 	connections int
 	peers       []string
 	json        bool
+	ordinary    bool // the client is net/http's
 	soak        time.Duration
 	idle        bool
 	server      string
@@ -59,13 +60,14 @@ type options struct {
 
 func parse(args []string, errs io.Writer) (options, error) {
 	var o options
-	var peers, format string
+	var peers, format, client string
 	f := flag.NewFlagSet("load", flag.ContinueOnError)
 	f.SetOutput(errs)
 	f.Float64Var(&o.seconds, "seconds", 5, "how long each target is driven, in all")
 	f.IntVar(&o.connections, "connections", 32, "how many connections ask at once")
 	f.StringVar(&peers, "peers", "opa,gin,cerbos", "what is measured beside the server")
 	f.StringVar(&format, "format", "pretty", "pretty, or json for JSON Lines")
+	f.StringVar(&client, "client", "lean", "lean, which leaves the machine to the servers, or net/http")
 	f.DurationVar(&o.soak, "soak", 0, "drive the server alone for so long and watch its memory")
 	f.BoolVar(&o.idle, "idle", false, "start the demo and look at its memory")
 	f.StringVar(&o.server, "server", "", "a built server; built from this module when empty")
@@ -89,7 +91,10 @@ func parse(args []string, errs io.Writer) (options, error) {
 	if format != "pretty" && format != "json" {
 		return o, fmt.Errorf("unknown format %q: want pretty or json", format)
 	}
-	o.json = format == "json"
+	if client != "lean" && client != "net/http" {
+		return o, fmt.Errorf("unknown client %q: want lean or net/http", client)
+	}
+	o.json, o.ordinary = format == "json", client == "net/http"
 	return o, nil
 }
 
@@ -187,6 +192,7 @@ func measure(ctx context.Context, targets []*target, o options) []result {
 	turn := time.Duration(o.seconds / float64(turns) * float64(time.Second))
 	results := make([]result, len(targets))
 	for i, t := range targets {
+		t.ordinary = o.ordinary
 		results[i].name = t.name
 		drive(ctx, t, o.connections, turn/2, false)
 	}
