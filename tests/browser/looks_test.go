@@ -19,7 +19,8 @@ var screens = []struct {
 	{"phone", 390, 844, true},
 }
 
-// looks shows the tab on a screen, in the light or in the dark.
+// looks shows the tab on a screen, in the light or in the dark, to somebody who
+// wants less motion.
 func (p *tab) looks(width, height int64, phone bool, scheme string) {
 	p.t.Helper()
 	var how []chromedp.EmulateViewportOption
@@ -46,20 +47,25 @@ func (p *tab) picture(dir, name string) {
 	}
 }
 
-// cutOff lists what of the page or the chat is wider than its place, and
-// buttons too small for a finger.
+// cutOff lists what of the page or the chat is wider than its place, too small
+// for a finger, or moving although less motion is wanted.
 const cutOff = `(() => {
 	const wrong = [];
 	const width = document.documentElement.clientWidth;
 	if (document.documentElement.scrollWidth > width) wrong.push("the page scrolls sideways");
-	for (const e of [...document.querySelectorAll("button, a, p, h1, h2, h3, li"), ...widget.querySelectorAll(".bubble, .choices button, .sources li, .note, textarea, h2, .log")]) {
+	for (const e of [...document.querySelectorAll("button, a, p, h1, h2, h3, li"), ...(widget?.querySelectorAll(".bubble, .choices button, .sources li, .note, textarea, h2, .log") ?? [])]) {
 		const box = e.getBoundingClientRect();
 		const what = (e.className || e.tagName) + " " + e.textContent.trim().slice(0, 40);
 		if (box.width === 0) continue;
 		if (box.left < -1 || box.right > width + 1) wrong.push(what + " is outside the screen");
 		if (e.scrollWidth > e.clientWidth + 1 && getComputedStyle(e).display !== "inline") wrong.push(what + " is wider than its place");
 	}
-	for (const b of widget.querySelectorAll("button")) {
+	for (const e of widget?.querySelectorAll("*") ?? []) {
+		if (getComputedStyle(e).animationName !== "none") wrong.push(e.className + " moves, though less motion is wanted");
+	}
+	const card = document.querySelector("main.card");
+	if (card && card.offsetWidth < Math.min(width - 40, 400)) wrong.push("the text is squeezed into " + card.offsetWidth + " pixels");
+	for (const b of widget?.querySelectorAll("button") ?? []) {
 		const box = b.getBoundingClientRect();
 		if (box.width > 0 && Math.min(box.width, box.height) < 24) wrong.push(b.textContent + " is too small for a finger");
 	}
@@ -78,7 +84,7 @@ const pale = `(() => {
 		}
 		return [255, 255, 255];
 	};
-	return [...widget.querySelectorAll(".bubble, .choices button:not(:disabled), .sources a, .note, h2, header p, textarea")].filter((e) => e.textContent || e.value).flatMap((e) => {
+	return [...(widget?.querySelectorAll(".bubble, .choices button:not(:disabled), .sources a, .note, h2, header p, textarea") ?? [])].filter((e) => e.textContent || e.value).flatMap((e) => {
 		const [a, b] = [bright(channels(getComputedStyle(e).color)), bright(behind(e))].sort((x, y) => y - x);
 		const contrast = (a + 0.05) / (b + 0.05);
 		return contrast < 4.5 ? [e.className + " " + e.textContent.slice(0, 30) + " " + contrast.toFixed(2)] : [];
@@ -132,6 +138,10 @@ func TestNothingIsCutOffOrPale(t *testing.T) {
 				p.decisions(5)
 				p.click(inChat(".bare"))
 				look("7-decisions")
+				p.goTo(s.ShopURL + "/login")
+				look("8-login")
+				p.goTo(s.ShopURL + "/help/shipping-abroad")
+				look("9-help")
 			})
 		}
 	}

@@ -40,11 +40,11 @@
   // came back and was somebody else's.
   function outcome(text) {
     const [code, withheld] = text.split(", ");
-    const said = `Outcome: ${outcomes[code] || code}`;
-    return withheld ? `Withheld: the record is somebody else’s. ${said}` : said;
+    const said = outcomes[code] || code;
+    return withheld ? `withheld: the record is somebody else’s; ${said}` : said;
   }
   const states = {
-    verified: (i) => `token verified: ${i.email || "no e-mail"}`,
+    verified: (i) => `verified: ${i.email || "no e-mail"}`,
     expired: () => "token expired",
     invalid: () => "token not valid",
     absent: () => "nobody signed in",
@@ -64,12 +64,12 @@
     head.append(element("b", "", d.allow ? "Allowed" : "Denied"), element("code", "", d.action));
     const identity = d.identity || {};
     const who = element("p", "who", (states[identity.state] || states.absent)(identity));
-    who.append(element("time", "", new Date(d.time).toLocaleTimeString("en-GB")));
+    if (d.outcome) who.append(" · ", element("span", d.outcome.includes("withheld") ? "outcome withheld" : "outcome", outcome(d.outcome)));
     item.append(head, who);
+    item.title = new Date(d.time).toLocaleTimeString("en-GB");
     if (!d.allow) item.append(element("p", "why", why[d.code] || d.audit || d.code));
     const asserted = (d.asserted || []).filter((a) => typeof a === "string");
     if (asserted.length) item.append(element("p", "asserted", `The visitor named ${asserted.join(", ")}: noted as evidence, never used.`));
-    if (d.outcome) item.append(element("p", d.outcome.includes("withheld") ? "outcome withheld" : "outcome", outcome(d.outcome)));
     return item;
   }
 

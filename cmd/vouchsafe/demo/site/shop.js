@@ -8,7 +8,7 @@ const { site } = document.body.dataset;
 const names = { alex: "Alex Morgan", jordan: "Jordan Lee" };
 const suggestions = {
   "": [
-    ["Do you ship abroad?", "a general question, answered with its source"],
+    ["Do you ship abroad?", "a general question, anybody may ask"],
     ["Where is order 1001?", "about a customer, so it takes a sign-in"],
     ["Cancel my subscription", "waits for the sign-in, then for a yes"],
   ],
@@ -37,8 +37,8 @@ function show(customer) {
     button.setAttribute("aria-pressed", String(button.dataset.customer === customer));
   }
   document.getElementById("switch-hint").textContent = customer
-    ? `The shop signs a short-lived token for ${names[customer]}.`
-    : "No token is sent, so nothing personal can happen.";
+    ? `The shop signs a token for ${names[customer]}.`
+    : "No token, so nothing personal can happen.";
   const account = document.getElementById("account");
   if (customer) {
     account.textContent = names[customer];

@@ -27,6 +27,7 @@ header p { font-size: 13px; opacity: .85; }
 .mine { align-self: flex-end; align-items: flex-end; }
 .bubble { padding: 10px 14px; border-radius: 16px; border-bottom-left-radius: 5px; background: var(--theirs); white-space: pre-wrap; overflow-wrap: anywhere; }
 .mine .bubble { background: var(--accent); color: var(--on); border-radius: 16px; border-bottom-right-radius: 5px; }
+.refused .bubble, .failed .bubble, .confirm .bubble { border-radius: 5px 16px 16px 5px; }
 .refused .bubble, .failed .bubble { box-shadow: inset 3px 0 var(--alert); }
 .confirm .bubble { box-shadow: inset 3px 0 #d8973a; }
 .choices { display: flex; flex-wrap: wrap; gap: 8px; }
@@ -57,6 +58,6 @@ form .note { width: 100%; }
   .panel + .launcher { display: none; }
   textarea { font-size: 16px; }
 }
-@media (prefers-reduced-motion: reduce) { *, .launcher { animation: none; transition: none; } }
+@media (prefers-reduced-motion: reduce) { * { animation: none !important; transition: none !important; } }
 @media (forced-colors: active) { .bubble, .launcher, .panel { border: 1px solid; } }
 `;
