@@ -18,6 +18,8 @@ func listActions(x *exchange) error {
 		x.out = append(x.out[:0], x.site.allActions...)
 	case identity.Expired:
 		return &problem{code: engine.CodeIdentityExpired, detail: "The token has expired. Send a fresh one."}
+	case identity.Revoked:
+		return &problem{code: engine.CodeIdentityRevoked, detail: "This sign-in has been ended. Sign in again."}
 	default:
 		return &problem{code: engine.CodeIdentityInvalid, detail: "The token is not accepted here."}
 	}

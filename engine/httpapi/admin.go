@@ -20,6 +20,7 @@ import (
 // AdminRequest is a request to an admin route, read and bounded.
 type AdminRequest struct {
 	Context context.Context
+	Caller  AdminCaller
 	Query   url.Values
 	Body    []byte              // of a POST; only until Serve returns
 	Param   func(string) string // a parameter of the path
@@ -32,24 +33,28 @@ type AdminRoute struct {
 	Path   string // as gin writes it: "/v1/admin/things/:id"
 	// Query names the parameters Serve knows; any other is refused.
 	Query   []string
+	Scope   AdminScope
 	MaxBody int // of a POST, in bytes; 64 KiB when 0
 	Serve   func(AdminRequest) (any, error)
 }
 
-func (s *Server) adminRoutes() http.Handler {
-	g := s.engine()
+func (s *Server) adminRoutes(only *keepers) http.Handler {
+	g := s.engine(only)
 	mine := []AdminRoute{
 		{Method: http.MethodGet, Path: "/v1/admin/status", Serve: s.adminStatus},
-		{Method: http.MethodGet, Path: "/v1/admin/decisions", Serve: s.adminDecisions, Query: []string{
+		{Method: http.MethodGet, Path: "/v1/admin/decisions", Scope: ScopeServe, Serve: s.adminDecisions, Query: []string{
 			"site", "subject", "action", "code", "conversation", "allow", "since", "until", "before", "limit"}},
-		{Method: http.MethodGet, Path: "/v1/admin/decisions/:id", Serve: s.adminDecision},
+		{Method: http.MethodGet, Path: "/v1/admin/decisions/:id", Scope: ScopeServe, Serve: s.adminDecision},
 	}
 	for _, r := range append(mine, s.o.AdminRoutes...) {
-		g.Handle(r.Method, r.Path, s.handle(&route{method: r.Method, path: r.Path,
+		g.Handle(r.Method, r.Path, s.handle(&route{method: r.Method, path: r.Path, only: only,
 			body: r.Method == http.MethodPost, maxBody: r.MaxBody, serve: adminServe(r)}))
 	}
 	scrape := promhttp.HandlerFor(s.o.Metrics, promhttp.HandlerOpts{})
-	g.GET("/metrics", s.handle(&route{method: http.MethodGet, path: "/metrics", serve: func(x *exchange) error {
+	g.GET("/metrics", s.handle(&route{method: http.MethodGet, path: "/metrics", only: only, serve: func(x *exchange) error {
+		if !x.admin.All() {
+			return errOtherSites
+		}
 		scrape.ServeHTTP(x.w, x.r)
 		return nil
 	}}))
@@ -58,6 +63,9 @@ func (s *Server) adminRoutes() http.Handler {
 
 func adminServe(r AdminRoute) func(*exchange) error {
 	return func(x *exchange) error {
+		if err := x.admin.permits(r.Scope, x.c.Param("site")); err != nil {
+			return err
+		}
 		q, err := url.ParseQuery(x.r.URL.RawQuery)
 		if err != nil {
 			return &problem{code: codeInvalidRequest, detail: "The query cannot be read."}
@@ -70,7 +78,7 @@ func adminServe(r AdminRoute) func(*exchange) error {
 				return &problem{code: codeInvalidRequest, detail: fmt.Sprintf("The parameter %q occurs twice.", name)}
 			}
 		}
-		out, err := r.Serve(AdminRequest{Context: x.r.Context(), Query: q, Body: x.in, Param: x.c.Param})
+		out, err := r.Serve(AdminRequest{Context: x.r.Context(), Caller: x.admin, Query: q, Body: x.in, Param: x.c.Param})
 		if err != nil {
 			return err
 		}
@@ -101,6 +109,8 @@ type siteStatus struct {
 	Name    string `json:"name"`
 	Tier    string `json:"tier"`
 	Actions int    `json:"actions"`
+	// TestMode says that the site tells strangers why it refuses tokens.
+	TestMode bool `json:"test_mode,omitempty"`
 }
 
 type auditStatus struct {
@@ -116,7 +126,7 @@ func (s *Server) adminStatus(AdminRequest) (any, error) {
 		Policy: policyStatus{Revision: s.o.Policy()}, Sites: []siteStatus{}}
 	for _, site := range *s.sites.Load() {
 		out.Sites = append(out.Sites, siteStatus{ID: site.id, Name: site.gate.Name,
-			Tier: site.gate.Tier.String(), Actions: len(site.gate.Actions())})
+			Tier: site.gate.Tier.String(), Actions: len(site.gate.Actions()), TestMode: site.testMode})
 	}
 	slices.SortFunc(out.Sites, func(a, b siteStatus) int { return strings.Compare(a.ID, b.ID) })
 	if s.o.Log != nil {
@@ -139,6 +149,13 @@ func (s *Server) adminDecisions(r AdminRequest) (any, error) {
 	q, err := parseQuery(r.Query)
 	if err != nil {
 		return nil, &problem{code: codeInvalidRequest, detail: err.Error()}
+	}
+	if q.Site == "" {
+		if q.Site, err = r.Caller.site(); err != nil {
+			return nil, err
+		}
+	} else if !r.Caller.May(q.Site) {
+		return nil, errOtherSites
 	}
 	entries, err := s.o.Log.List(q)
 	if err != nil {
@@ -184,7 +201,7 @@ func parseQuery(v url.Values) (audit.Query, error) {
 
 func (s *Server) adminDecision(r AdminRequest) (any, error) {
 	e, err := s.o.Log.Show(r.Param("id"))
-	if errors.Is(err, audit.ErrNotFound) {
+	if errors.Is(err, audit.ErrNotFound) || err == nil && !r.Caller.May(e.Site) {
 		return nil, &problem{code: engine.CodeNotFound, detail: "There is no such decision."}
 	}
 	return e, err

@@ -30,13 +30,15 @@ const (
 // route is one method of one path, and what the adapter does before serve.
 type route struct {
 	method, path string
-	public       bool // on the public listener: Host and limits apply
-	site         bool // names a site: its origins, its tokens, its visitors' limits
-	body         bool // takes a JSON body
-	maxBody      int  // of that many bytes; maxBody when 0
-	preflight    bool // asks what a browser may send; carries no identity
-	unlimited    bool // is not counted against an address
-	demo         bool // is the demo page's
+	public       bool     // on the public listener: Host and limits apply
+	site         bool     // names a site: its origins, its tokens, its visitors' limits
+	body         bool     // takes a JSON body
+	maxBody      int      // of that many bytes; maxBody when 0
+	preflight    bool     // asks what a browser may send; carries no identity
+	unlimited    bool     // is not counted against an address
+	demo         bool     // is the demo page's
+	mayBeEmpty   bool     // the body may be left out
+	only         *keepers // whose token it takes; nil for none
 	serve        func(*exchange) error
 
 	counters counters
@@ -52,6 +54,7 @@ type exchange struct {
 	r        *http.Request
 	site     *site
 	identity identity.Result
+	admin    AdminCaller // on the admin side
 	now      time.Time
 	code     string // of the problem that was answered, "" when none
 	doc      document
@@ -94,6 +97,9 @@ func (x *exchange) pass() error {
 	h["Referrer-Policy"] = noReferrer
 	h["Content-Security-Policy"] = contentPolicy
 	if !rt.public {
+		if err := x.admit(); err != nil {
+			return err
+		}
 		return x.serve()
 	}
 	if x.s.o.Hosts != nil && !x.s.o.Hosts(x.r.Host) {
@@ -128,15 +134,22 @@ func (x *exchange) pass() error {
 func (x *exchange) serve() error {
 	rt := x.route
 	if rt.body {
-		if !isJSON(x.r.Header["Content-Type"]) {
-			return &problem{code: codeUnsupportedMediaType, detail: "The body must be application/json."}
+		readable := isJSON(x.r.Header["Content-Type"])
+		if !readable && !rt.mayBeEmpty {
+			return errMediaType
 		}
 		if err := x.readBody(); err != nil {
 			return err
 		}
+		if !readable && len(x.in) > 0 {
+			return errMediaType
+		}
 	}
 	if rt.site && !rt.preflight {
 		x.identity = x.identify()
+		if x.identity.Cause != "" {
+			x.refused(x.identity.Cause)
+		}
 		if x.identity.State == identity.Verified {
 			if wait, limited := x.s.visitors.take(x.site.id + "\x00" + x.identity.Visitor.Subject()); limited {
 				return x.s.limited("visitor", wait)
@@ -145,6 +158,8 @@ func (x *exchange) serve() error {
 	}
 	return rt.serve(x)
 }
+
+var errMediaType = &problem{code: codeUnsupportedMediaType, detail: "The body must be application/json."}
 
 // identify reads the bearer token. A header that cannot be read is a token that
 // does not verify, not an absent one.
@@ -157,6 +172,15 @@ func (x *exchange) identify() identity.Result {
 		return identity.Result{}
 	}
 	return x.site.verify(x.r.Context(), token, x.now)
+}
+
+// refused counts why a token was not accepted, and tells whoever integrates a
+// site in test mode. The visitor's page learns no more than it is told anyway.
+func (x *exchange) refused(cause string) {
+	x.s.metrics.tokens.WithLabelValues(x.site.id, cause).Inc()
+	if x.site.testMode {
+		x.w.Header()["Vouchsafe-Token-Cause"] = []string{cause}
+	}
 }
 
 // readBody reads the body into the exchange's buffer.
@@ -244,6 +268,11 @@ func (x *exchange) finish() {
 	}
 	s, status := x.s, x.w.Status()
 	x.route.counters.count(status)
+	if x.admin.token != nil {
+		// Each use of a token, by its name.
+		s.o.Logger.LogAttrs(x.r.Context(), slog.LevelInfo, "admin request", slog.String("token", x.admin.Name()),
+			slog.String("method", methodLabel(x.r.Method)), slog.String("route", x.route.path), slog.Int("status", status))
+	}
 	if level := requestLevel(status); s.o.Logger.Enabled(x.r.Context(), level) {
 		x.log(level, status)
 	}

@@ -28,6 +28,7 @@ import (
 	"vouchsafe/engine/httpapi/apitest"
 	"vouchsafe/engine/identity"
 	"vouchsafe/engine/policy"
+	"vouchsafe/engine/revoke"
 	"vouchsafe/engine/store"
 	"vouchsafe/policies"
 )
@@ -148,6 +149,9 @@ type bench struct {
 	sites  map[string]*httpapi.Site
 	gate   *gate.Gate
 	policy *policy.Engine
+
+	revoked *revoke.List
+	ended   []string // conversations, each with its site and subject
 }
 
 // clock moves when a test says so.
@@ -189,6 +193,8 @@ func newBench(t testing.TB, change func(*httpapi.Options)) *bench {
 	b.state, err = store.Open(filepath.Join(dir, "state.db"), "state", store.Options{})
 	must(err)
 	t.Cleanup(func() { b.state.Close() })
+	b.revoked, err = revoke.Open(b.state, time.Now)
+	must(err)
 	set, err := policySet()
 	must(err)
 	recorder, err := httpapi.NewRecorder(b.log, b.reg, nil)
@@ -203,16 +209,22 @@ func newBench(t testing.TB, change func(*httpapi.Options)) *bench {
 		must(err)
 		v, err := identity.NewVerifier(identity.Config{Site: id, Issuer: "https://" + id, Audience: "vouchsafe-" + id, Keys: []identity.Key{key}})
 		must(err)
+		v.Heed(b.revoked.Revoked)
 		sites[id] = &httpapi.Site{Verify: v.Verify, Gate: catalog(t, b.shop, &engine.Site{ID: id, Name: "Harbor Goods", Tier: tier,
 			Location: time.UTC, Origins: []string{origin}, MaxTokenLifetime: 15 * time.Minute})}
 	}
 	o := httpapi.Options{
 		Sites: sites, Gate: g, Act: confirm.New(b.state, g, func() string { return eng.Active().Revision() }, time.Now),
 		Chat: b.chat, Log: b.log, State: b.state, Metrics: b.reg,
-		Limits:  httpapi.Limits{PerVisitor: httpapi.Rate{Off: true}, PerAddress: httpapi.Rate{Off: true}},
-		Logger:  slog.New(slog.NewJSONHandler(b.logged, &slog.HandlerOptions{Level: slog.LevelDebug})),
-		Health:  func() httpapi.Health { return b.health },
-		Policy:  func() string { return eng.Active().Revision() },
+		Limits: httpapi.Limits{PerVisitor: httpapi.Rate{Off: true}, PerAddress: httpapi.Rate{Off: true}},
+		Logger: slog.New(slog.NewJSONHandler(b.logged, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		Health: func() httpapi.Health { return b.health },
+		Policy: func() string { return eng.Active().Revision() },
+		Revoke: b.revoked.SignOut,
+		End: func(_ context.Context, site, conversation, subject string) error {
+			b.ended = append(b.ended, site+" "+conversation+" "+subject)
+			return nil
+		},
 		Version: "test", Widget: []byte("/* a widget */"), WidgetETag: `"w1"`,
 	}
 	if change != nil {

@@ -32,6 +32,9 @@ const (
 	codeInFlight             = "idempotency_in_flight"
 	codeMismatch             = "idempotency_mismatch"
 	codeNotReady             = "not_ready"
+	codeAdminAbsent          = "admin_token_absent" // these three on the admin side only
+	codeAdminInvalid         = "admin_token_invalid"
+	codeAdminForbidden       = "admin_forbidden"
 	codeClientGone           = "client_gone" // logs only
 )
 
@@ -67,6 +70,8 @@ var statuses = map[string]int{
 	engine.CodeConnectorTimeout:     http.StatusGatewayTimeout,
 	engine.CodeAuditUnavailable:     http.StatusServiceUnavailable,
 	engine.CodeInternal:             http.StatusInternalServerError,
+
+	engine.CodeConfirmationNeedsFreshToken: http.StatusConflict,
 }
 
 // statusOf is the one place where a code becomes a status.
@@ -74,7 +79,7 @@ func statusOf(code string) int {
 	if s, ok := statuses[code]; ok {
 		return s
 	}
-	if strings.HasPrefix(code, "identity_") {
+	if strings.HasPrefix(code, "identity_") || code == codeAdminAbsent || code == codeAdminInvalid {
 		return http.StatusUnauthorized
 	}
 	return http.StatusForbidden
@@ -157,7 +162,7 @@ func (x *exchange) challenge(code string) string {
 		realm = x.site.realm
 	}
 	switch code {
-	case engine.CodeIdentityAbsent:
+	case engine.CodeIdentityAbsent, codeAdminAbsent:
 		return realm
 	case engine.CodeIdentityExpired:
 		return realm + `, error="invalid_token", error_description="The token has expired"`

@@ -57,6 +57,12 @@ type Verify func(ctx context.Context, token string, now time.Time) identity.Resu
 type Site struct {
 	Gate   *gate.Site
 	Verify Verify
+	// Published says what became of the keys that the site's issuer publishes;
+	// nil when it publishes none.
+	Published func() identity.JWKSStatus
+	// TestMode tells whoever integrates the site why a token was refused, in a
+	// response header.
+	TestMode bool
 }
 
 // Health is how the whole server is.
@@ -86,6 +92,10 @@ type Options struct {
 	Act   Performer
 	Chat  Talker
 	Log   Log
+	// Revoke makes the token of a visitor who signs out worthless, and End
+	// deletes their conversation. Without both nobody can sign out here.
+	Revoke func(ctx context.Context, v identity.Visitor) error
+	End    func(ctx context.Context, site, conversation, subject string) error
 	// State keeps the idempotency keys. Without it a request with an
 	// Idempotency-Key is refused.
 	State          *store.DB
@@ -116,6 +126,7 @@ type Server struct {
 	addresses *limiter
 	keys      *keyring
 	metrics   *metrics
+	widget    asset
 	started   time.Time
 	public    http.Handler
 	admin     http.Handler
@@ -141,7 +152,7 @@ func New(o Options) (*Server, error) {
 	if o.Policy == nil {
 		o.Policy = func() string { return "" }
 	}
-	s := &Server{o: o, started: o.Clock(), keys: newKeyring(o.State, o.Clock)}
+	s := &Server{o: o, started: o.Clock(), keys: newKeyring(o.State, o.Clock), widget: newAsset(o.Widget, o.WidgetETag, scriptType)}
 	var err error
 	if s.metrics, err = newMetrics(o.Metrics, o.Log); err != nil {
 		return nil, fmt.Errorf("registering metrics: %w", err)
@@ -155,9 +166,12 @@ func New(o Options) (*Server, error) {
 	if err := s.SetSites(o.Sites); err != nil {
 		return nil, err
 	}
+	if err := o.Metrics.Register(newKeySets(s)); err != nil {
+		return nil, fmt.Errorf("registering metrics: %w", err)
+	}
 	quietGin()
 	s.public = s.publicRoutes()
-	s.admin = s.adminRoutes()
+	s.admin = s.adminRoutes(nil)
 	return s, nil
 }
 
@@ -179,29 +193,29 @@ func (s *Server) SetSites(sites map[string]*Site) error {
 // Public returns the handler of the public listener.
 func (s *Server) Public() http.Handler { return s.public }
 
-// Admin returns the handler of the admin listener. It asks nobody who they are:
+// Admin returns the handler of the admin socket. It asks nobody who they are:
 // whoever reaches it is an operator.
 func (s *Server) Admin() http.Handler { return s.admin }
 
 // engine makes a gin without middleware that answers unknown routes and methods
 // as everything else does.
-func (s *Server) engine() *gin.Engine {
+func (s *Server) engine(only *keepers) *gin.Engine {
 	g := gin.New()
 	g.RedirectTrailingSlash = false
 	g.RedirectFixedPath = false
 	g.HandleMethodNotAllowed = true
 	g.ForwardedByClientIP = false // see address
-	g.NoRoute(s.handle(&route{path: "unknown", serve: func(*exchange) error {
+	g.NoRoute(s.handle(&route{path: "unknown", only: only, serve: func(*exchange) error {
 		return &problem{code: codeUnknownRoute, detail: "There is nothing at this address."}
 	}}))
-	g.NoMethod(s.handle(&route{path: "unknown", serve: func(*exchange) error {
+	g.NoMethod(s.handle(&route{path: "unknown", only: only, serve: func(*exchange) error {
 		return &problem{code: codeMethodNotAllowed, detail: "This address does not take that method."}
 	}}))
 	return g
 }
 
 func (s *Server) publicRoutes() http.Handler {
-	g := s.engine()
+	g := s.engine(nil)
 	add := func(rt *route) {
 		rt.public = true
 		g.Handle(rt.method, rt.path, s.handle(rt))
@@ -210,7 +224,9 @@ func (s *Server) publicRoutes() http.Handler {
 	add(&route{method: http.MethodGet, path: "/v1/sites/:site/actions", site: true, serve: listActions})
 	add(&route{method: http.MethodPost, path: "/v1/sites/:site/actions/:action", site: true, body: true, serve: performAction})
 	add(&route{method: http.MethodPost, path: "/v1/sites/:site/decisions", site: true, body: true, serve: decide})
-	for _, path := range []string{"/v1/sites/:site/chat", "/v1/sites/:site/actions", "/v1/sites/:site/actions/:action", "/v1/sites/:site/decisions"} {
+	add(&route{method: http.MethodPost, path: "/v1/sites/:site/sign-out", site: true, body: true, mayBeEmpty: true, serve: signOut})
+	for _, path := range []string{"/v1/sites/:site/chat", "/v1/sites/:site/actions", "/v1/sites/:site/actions/:action",
+		"/v1/sites/:site/decisions", "/v1/sites/:site/sign-out"} {
 		add(&route{method: http.MethodOptions, path: path, site: true, preflight: true, serve: preflight})
 	}
 	for _, method := range []string{http.MethodGet, http.MethodHead} {

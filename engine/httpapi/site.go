@@ -7,6 +7,7 @@ import (
 
 	"vouchsafe/engine"
 	"vouchsafe/engine/gate"
+	"vouchsafe/engine/identity"
 )
 
 // site is a Site with what its responses repeat, made once.
@@ -16,6 +17,11 @@ type site struct {
 	verify  Verify
 	origins origins
 	realm   string // of its challenges
+	// testMode says that causes are shown, and exposed names what pages of
+	// other origins may read.
+	testMode  bool
+	exposed   []string
+	published func() identity.JWKSStatus
 	// The encoded answers of the action listing.
 	publicActions, allActions []byte
 }
@@ -25,7 +31,10 @@ func newSite(id string, given *Site) (*site, error) {
 		return nil, fmt.Errorf("site %s: it needs a gate site of the same id and a verifier", id)
 	}
 	s := &site{id: id, gate: given.Gate, verify: given.Verify, origins: newOrigins(given.Gate.Origins),
-		realm: `Bearer realm="` + quotable(id) + `"`}
+		realm: `Bearer realm="` + quotable(id) + `"`, testMode: given.TestMode, exposed: exposedHeaders, published: given.Published}
+	if s.testMode {
+		s.exposed = []string{exposedHeaders[0] + ", Vouchsafe-Token-Cause"}
+	}
 	var err error
 	if s.publicActions, err = describeActions(given.Gate, false); err != nil {
 		return nil, err
@@ -110,6 +119,9 @@ func (x *exchange) origin(allowed origins) error {
 	}
 	h["Access-Control-Allow-Origin"] = value
 	h["Access-Control-Expose-Headers"] = exposedHeaders
+	if x.site != nil {
+		h["Access-Control-Expose-Headers"] = x.site.exposed
+	}
 	return nil
 }
 
