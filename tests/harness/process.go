@@ -148,8 +148,13 @@ func (p *process) end() {
 	default:
 		p.Stop()
 	}
+	logs := p.Logs()
+	for _, sign := range []string{"DATA RACE", "panic:"} {
+		if strings.Contains(logs, sign) {
+			p.t.Errorf("the server's logs hold %q", sign)
+		}
+	}
 	if p.t.Failed() {
-		logs := p.Logs()
 		p.t.Logf("the server's logs:\n%s", logs[max(0, len(logs)-8000):])
 	}
 }
