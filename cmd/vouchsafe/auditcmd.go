@@ -238,7 +238,6 @@ func showFields(e *audit.Entry, texts reasonTexts) ([]output.Field, error) {
 		return fields, nil
 	}
 	add("outcome", outcomeOf(e))
-	add("  problem", o.Problem)
 	add("  why", o.Problem)
 	add("  time", o.Time.UTC().Format(time.RFC3339Nano))
 	add("  connector", o.Connector)
@@ -275,6 +274,8 @@ func verdict(allow bool) string {
 // outcomeOf is what became of the call: "" when there was none.
 func outcomeOf(e *audit.Entry) string {
 	switch o := e.Outcome; {
+	case e.Decision.Asked:
+		return "only asked"
 	case o == nil:
 		return ""
 	case o.Code != "":

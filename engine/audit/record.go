@@ -26,8 +26,12 @@ type Decision struct {
 	// Problem says more: which claim was at fault, what was wrong with
 	// arguments, or why the policy could not be asked. It quotes no value.
 	Problem string
-	// Parent is the decision this one serves, when it resolves a record for it.
+	// Parent is the decision this one serves, when it resolves a record for it,
+	// or the one whose confirmation it carries out.
 	Parent string
+	// Asked says that nothing was to follow from the decision: it was only asked
+	// for. An allowed decision that was not only asked for has an outcome.
+	Asked bool
 	// Input is what the policy was asked, and holds whom it was about.
 	Input Question
 }
@@ -69,6 +73,9 @@ func (d *Decision) AppendJSON(b []byte) []byte {
 			b = append(b, f.name...)
 			b = appendString(b, f.value)
 		}
+	}
+	if d.Asked {
+		b = append(b, `,"asked":true`...)
 	}
 	if d.Input != nil {
 		b = append(b, `,"input":`...)
@@ -121,6 +128,7 @@ type Record struct {
 	Cause       string          `json:"cause,omitempty"`
 	Problem     string          `json:"problem,omitempty"`
 	Parent      string          `json:"parent,omitempty"`
+	Asked       bool            `json:"asked,omitempty"`
 	Input       json.RawMessage `json:"input,omitempty"`
 }
 

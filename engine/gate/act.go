@@ -114,7 +114,7 @@ func (g *Gate) resolve(ctx context.Context, c *considered) (*Record, error) {
 		by := c.request.Site.actions[res.Action].Action
 		read := c.request
 		read.parent = c.record.ID
-		read.Confirmed, read.MustConfirm, read.IdempotencyKey = false, false, ""
+		read.Confirmed, read.MustConfirm, read.IdempotencyKey, read.Follows = false, false, "", ""
 		read.Intent = engine.Intent{Action: by.Name, Args: map[string]any{}, Asserted: c.request.Intent.Asserted}
 		if name, ok := lookupArgument(by, res.Argument); ok {
 			read.Intent.Args[name] = value

@@ -3,6 +3,7 @@
 package gate
 
 import (
+	"cmp"
 	"context"
 	"strings"
 	"time"
@@ -70,6 +71,9 @@ type Request struct {
 	// IdempotencyKey is sent with a write; the decision's id when "".
 	IdempotencyKey string
 
+	// Follows is the decision whose confirmation this request carries out.
+	Follows string
+
 	parent string // the decision a resolving read serves
 }
 
@@ -77,6 +81,7 @@ type Request struct {
 // about the action as such. Its error is audit_unavailable.
 func (g *Gate) Ask(ctx context.Context, r Request) (engine.Decision, error) {
 	c := g.decide(ctx, r, r.Intent.Args == nil)
+	c.record.Asked = true
 	if err := g.log.Decision(ctx, &c.record); err != nil {
 		return engine.Decision{}, err
 	}
@@ -114,7 +119,7 @@ func (g *Gate) decide(ctx context.Context, r Request, anyArgs bool) *considered 
 		Site:     r.Site.ID,
 		Cause:    r.Identity.Cause,
 		Problem:  r.Identity.Detail,
-		Parent:   r.parent,
+		Parent:   cmp.Or(r.parent, r.Follows),
 		Input:    &c.input,
 	}
 	c.input = policy.Input{

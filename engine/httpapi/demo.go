@@ -88,6 +88,9 @@ func showDecision(e *audit.Entry) shownDecision {
 	if e.Decision.Problem != "" {
 		d.Audit = e.Decision.Problem
 	}
+	if e.Decision.Asked && e.Decision.Allow {
+		d.Outcome = "asked"
+	}
 	if e.Outcome == nil {
 		return d
 	}
