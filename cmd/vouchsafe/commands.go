@@ -114,6 +114,9 @@ func (p place) configuredSite(id string) config.Site {
 	return p.config.Sites[slices.IndexFunc(p.config.Sites, func(s config.Site) bool { return s.ID == id })]
 }
 
+// providerKey is the provider's master key in the folder of the gate's keys.
+const providerKey = "connections"
+
 // providerPaths says where the connection provider that belongs to a gate keeps
 // its things. c is nil for the demo. The master key is not inside the folder
 // that holds what it encrypts.
@@ -126,7 +129,7 @@ func providerPaths(c *config.Config, data string) provider.Options {
 		Socket:    filepath.Join(dir, providerSock),
 	}
 	if c != nil {
-		o.KeyFile = filepath.Join(c.Keys, "connections")
+		o.KeyFile = filepath.Join(c.Keys, providerKey)
 	}
 	return o
 }

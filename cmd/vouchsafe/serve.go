@@ -65,6 +65,7 @@ func (c *cli) serveCommand() *cobra.Command {
 type serving struct {
 	log       *slog.Logger
 	out, errs io.Writer
+	admin     *adminTCP // nil for the socket alone
 	closers   []func() error
 }
 
@@ -114,6 +115,12 @@ func (s *serving) configured(ctx context.Context, path, addr, data string) (err 
 		return err
 	}
 	s.onClose(func() error { return ignoreClosed(l.Close()) })
+	if s.admin, err = listenAdmin(c); err != nil {
+		return err
+	}
+	if s.admin != nil {
+		s.onClose(func() error { return ignoreClosed(s.admin.listener.Close()) })
+	}
 	client, err := s.providerOf(ctx, c)
 	if err != nil {
 		return err
@@ -135,7 +142,7 @@ func (s *serving) configured(ctx context.Context, path, addr, data string) (err 
 // nothing was ever stored: a key that was lost is never replaced in silence.
 func readyKeys(c *config.Config, log *slog.Logger) error {
 	_, err := os.Stat(filepath.Join(c.Data, auditFile))
-	if _, keysErr := os.Stat(c.Keys); errors.Is(err, fs.ErrNotExist) && errors.Is(keysErr, fs.ErrNotExist) {
+	if errors.Is(err, fs.ErrNotExist) && keyless(c.Keys) {
 		made, err := config.EnsureKeys(c.Keys)
 		if err != nil {
 			return err
@@ -144,6 +151,16 @@ func readyKeys(c *config.Config, log *slog.Logger) error {
 	}
 	_, err = config.LoadKeys(c.Keys)
 	return err
+}
+
+// keyless reports a keys folder that is not there, or that holds only the
+// provider's key, which adding a first connection makes.
+func keyless(dir string) bool {
+	held, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return true
+	}
+	return err == nil && (len(held) == 0 || len(held) == 1 && held[0].Name() == providerKey)
 }
 
 // providerOf reaches the connection provider, starting one when it is embedded.
@@ -207,8 +224,14 @@ func (s *serving) run(ctx context.Context, a *app, data string, public net.Liste
 		return fmt.Errorf("opening the admin socket: %w", err)
 	}
 	servers := []*http.Server{httpapi.HTTPServer(a.server.Public()), httpapi.HTTPServer(a.server.Admin())}
+	listeners := []net.Listener{public, admin}
+	if s.admin != nil {
+		servers = append(servers, httpapi.HTTPServer(a.server.AdminTCP(s.admin.tokens)))
+		listeners = append(listeners, s.admin.listener)
+		s.log.Info("the admin side answers over TCP too", "address", s.admin.listener.Addr().String(), "tokens", len(s.admin.tokens))
+	}
 	ended := make(chan error, len(servers))
-	for i, l := range []net.Listener{public, admin} {
+	for i, l := range listeners {
 		go func() { ended <- servers[i].Serve(l) }()
 	}
 	announce()

@@ -255,3 +255,22 @@ func TestDemoSurvives(t *testing.T) {
 	free := d.Chat(t, "demo-free", d.SignIn(t, "alex", "demo-free"), turn{Message: "show my orders"})
 	wantReply(t, "the free site", free, "refused", "tier_insufficient")
 }
+
+// A first start makes the gate's keys, whether or not a connection was added
+// before it. A key that is lost later is never replaced in silence.
+func TestLostKeyIsNotReplaced(t *testing.T) {
+	t.Parallel()
+	w := start(t)
+	w.Stop()
+	lost := filepath.Join(w.Dir, "keys", "checkpoint")
+	if err := os.Remove(lost); err != nil {
+		t.Fatal(err)
+	}
+	e := harness.Run(t, nil, "serve", "--config", w.Config, "--addr", "127.0.0.1:0")
+	if e.Code != 2 || !strings.Contains(e.Errors, lost) {
+		t.Errorf("serve without a key that it had: status %d\n%s", e.Code, e.Errors)
+	}
+	if _, err := os.Stat(lost); err == nil {
+		t.Error("the lost key was replaced")
+	}
+}

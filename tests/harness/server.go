@@ -77,7 +77,6 @@ func Start(t testing.TB, c Config) *Server {
 		c.Limits = "{per_visitor: off, per_address: off}"
 	}
 	s.write(t, c)
-	s.mustRun(t, nil, "init", "--config", s.Config)
 	for _, id := range []string{Site, FreeSite} {
 		s.connect(t, id, "shop-admin", ShopKey)
 		s.connect(t, id, "salon-diary", SalonKey)
