@@ -25,6 +25,7 @@ import (
 	"vouchsafe/engine/httpapi/widget"
 	"vouchsafe/engine/identity"
 	"vouchsafe/engine/policy"
+	"vouchsafe/engine/revoke"
 	"vouchsafe/engine/store"
 	"vouchsafe/kb"
 )
@@ -56,6 +57,7 @@ type settings struct {
 type siteSettings struct {
 	site      engine.Site
 	verifier  *identity.Verifier
+	testMode  bool
 	manifests []*connectors.Manifest
 	// knowledge is the site's help folder, nil for none; knowledgeURL is where
 	// it is published.
@@ -65,14 +67,15 @@ type siteSettings struct {
 
 // app is an assembled gate.
 type app struct {
-	server *httpapi.Server
-	audit  *audit.Log
-	state  *store.DB
-	kb     *kb.Base
-	policy *policy.Engine
-	sites  atomic.Pointer[[]siteSettings] // those that are served
-	reload *reloader                      // nil for the demo, which has no files to change
-	log    *slog.Logger
+	server  *httpapi.Server
+	audit   *audit.Log
+	state   *store.DB
+	revoked *revoke.List
+	kb      *kb.Base
+	policy  *policy.Engine
+	sites   atomic.Pointer[[]siteSettings] // those that are served
+	reload  *reloader                      // nil for the demo, which has no files to change
+	log     *slog.Logger
 }
 
 // assemble opens the files and puts a gate together.
@@ -95,10 +98,19 @@ func assemble(ctx context.Context, s settings) (_ *app, err error) {
 	if a.state, err = store.Open(filepath.Join(s.data, stateFile), "state", store.Options{}); err != nil {
 		return nil, err
 	}
+	if a.revoked, err = revoke.Open(a.state, time.Now); err != nil {
+		return nil, err
+	}
 	if a.kb, err = kb.Open(filepath.Join(s.data, kbFile)); err != nil {
 		return nil, err
 	}
-	g := gate.New(gate.Options{Policy: a.policy, Log: a.audit})
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	recorder, err := httpapi.NewRecorder(a.audit, registry, nil)
+	if err != nil {
+		return nil, err
+	}
+	g := gate.New(gate.Options{Policy: a.policy, Log: recorder})
 	for _, site := range s.sites {
 		if err := a.importHelp(ctx, site); err != nil {
 			return nil, err
@@ -110,13 +122,14 @@ func assemble(ctx context.Context, s settings) (_ *app, err error) {
 	}
 	a.sites.Store(&s.sites)
 	confirmations := confirm.New(a.state, g, revision, time.Now)
-	registry := prometheus.NewRegistry()
-	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	conversations := conversation.New(a.state, g, confirmations, time.Now)
 	a.server, err = httpapi.New(httpapi.Options{
 		Sites:          sites,
 		Gate:           g,
 		Act:            confirmations,
-		Chat:           conversation.New(a.state, g, confirmations, time.Now),
+		Chat:           conversations,
+		Revoke:         a.revoked.SignOut,
+		End:            conversations.End,
 		Log:            a.audit,
 		State:          a.state,
 		Limits:         s.limits,
@@ -143,7 +156,12 @@ func (a *app) served(sites []siteSettings, p connectors.ProviderClient) (map[str
 		if err != nil {
 			return nil, err
 		}
-		out[s.site.ID] = &httpapi.Site{Gate: bound, Verify: s.verifier.Verify}
+		s.verifier.Heed(a.revoked.Revoked)
+		site := &httpapi.Site{Gate: bound, Verify: s.verifier.Verify, TestMode: s.testMode}
+		if published := s.verifier.Published(); published != nil {
+			site.Published = published.Status
+		}
+		out[s.site.ID] = site
 	}
 	return out, nil
 }
@@ -210,6 +228,13 @@ func (a *app) health() httpapi.Health {
 	if err := a.state.Health(); err != nil {
 		h.Ready = false
 		h.Degraded = append(h.Degraded, "conversations and confirmations cannot be kept: "+err.Error())
+	}
+	for _, s := range *a.sites.Load() {
+		if published := s.verifier.Published(); published != nil {
+			if err := published.Status().Err; err != nil {
+				h.Degraded = append(h.Degraded, "the keys that the issuer of site "+s.site.ID+" publishes cannot be fetched: "+err.Error())
+			}
+		}
 	}
 	if a.reload != nil {
 		h.Degraded = append(h.Degraded, a.reload.Problems()...)

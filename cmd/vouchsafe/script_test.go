@@ -37,6 +37,8 @@ func TestScripts(t *testing.T) {
 			"await":    await,
 			"chat":     say,
 			"decision": newestDecision,
+			"replace":  replace,
+			"fetch":    fetch,
 		},
 	})
 }

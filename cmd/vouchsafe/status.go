@@ -27,6 +27,8 @@ type serverStatus struct {
 		Name    string `json:"name"`
 		Tier    string `json:"tier"`
 		Actions int    `json:"actions"`
+		// TestMode says that strangers are told why a token is refused.
+		TestMode bool `json:"test_mode,omitempty"`
 	} `json:"sites,omitempty"`
 	Audit *struct {
 		Healthy bool   `json:"healthy"`
@@ -119,6 +121,10 @@ func printStatus(p *output.Printer, s *serverStatus) error {
 		fields = append(fields, output.Field{Name: "audit", Value: state})
 	}
 	for _, site := range s.Sites {
+		if site.TestMode {
+			fields = append(fields, output.Field{Name: "warning",
+				Value: "site " + site.ID + " is in test mode: whoever sends a token is told exactly why it is refused"})
+		}
 		fields = append(fields, output.Field{Name: "site",
 			Value: strings.TrimSpace(fmt.Sprintf("%s (%s, %s), %d actions", site.ID, site.Name, site.Tier, site.Actions))})
 	}

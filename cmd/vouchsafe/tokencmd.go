@@ -28,7 +28,8 @@ import (
 
 func (c *cli) tokenCommand() *cobra.Command {
 	var data, site string
-	cmd := group("token", "Look into visitor tokens", c.tokenInspectCommand(&data, &site), c.tokenMintCommand(&data, &site))
+	cmd := group("token", "Look into visitor tokens, and revoke them",
+		c.tokenInspectCommand(&data, &site), c.tokenMintCommand(&data, &site), c.tokenRevokeCommand(&data, &site))
 	dataFlag(cmd, &data)
 	cmd.PersistentFlags().StringVar(&site, "site", "", "the `SITE` the token is for")
 	return cmd

@@ -105,6 +105,9 @@ func revokedResult(who *visitor) Result {
 	return Result{State: Revoked, Cause: CauseRevoked, Detail: "by token id or subject", Revoked: Visitor{who}}
 }
 
+// Published returns the key set that the site's issuer publishes, nil for none.
+func (v *Verifier) Published() *JWKS { return v.cfg.Published }
+
 // Verify says what a request's token proves at now. No token is "". It never
 // fails: whatever is wrong is the Result's cause.
 //

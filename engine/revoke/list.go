@@ -146,8 +146,8 @@ func (l *List) holds(e Entry) bool { return l.clock().Before(e.Until) }
 
 // Subject revokes every token of the subject that has been issued by now.
 func (l *List) Subject(ctx context.Context, site, subject string) (Entry, error) {
-	if !isName(subject) {
-		return Entry{}, errName
+	if err := Check(subject); err != nil {
+		return Entry{}, err
 	}
 	now := l.clock()
 	return l.add(ctx, Entry{Site: site, Subject: subject, IssuedUpTo: now, At: now, Until: now.Add(life)})
@@ -155,8 +155,8 @@ func (l *List) Subject(ctx context.Context, site, subject string) (Entry, error)
 
 // Token revokes the tokens of that id, whoever's they are.
 func (l *List) Token(ctx context.Context, site, tokenID string) (Entry, error) {
-	if !isName(tokenID) {
-		return Entry{}, errName
+	if err := Check(tokenID); err != nil {
+		return Entry{}, err
 	}
 	now := l.clock()
 	return l.add(ctx, Entry{Site: site, TokenID: tokenID, At: now, Until: now.Add(life)})
@@ -180,10 +180,13 @@ func (l *List) SignOut(ctx context.Context, v identity.Visitor) error {
 var errName = &engine.Error{Code: engine.CodeInvalidArguments,
 	Message: "That cannot be in a token: it is empty, longer than 255 bytes or holds a control character."}
 
-// isName reports whether a token may hold s. What it may not hold would never
-// be found again, and revoke nothing.
-func isName(s string) bool {
-	return s != "" && len(s) <= maxName && utf8.ValidString(s) && strings.IndexFunc(s, unicode.IsControl) < 0
+// Check refuses a subject or token id that no token may hold: to revoke it would
+// revoke nothing. Its error is invalid_arguments.
+func Check(name string) error {
+	if name == "" || len(name) > maxName || !utf8.ValidString(name) || strings.IndexFunc(name, unicode.IsControl) >= 0 {
+		return errName
+	}
+	return nil
 }
 
 // add writes an entry and then tells everybody who asks.

@@ -95,14 +95,15 @@ type Site struct {
 // Engine returns the site as the decision path sees it.
 func (s Site) Engine() engine.Site {
 	return engine.Site{
-		ID:               s.ID,
-		Name:             s.Name,
-		Tier:             s.Tier,
-		Location:         s.Location,
-		SignInURL:        s.SignInURL,
-		Origins:          s.Origins,
-		MaxTokenLifetime: s.Tokens.MaxLifetime,
-		FoldEmailLocal:   s.Tokens.FoldEmailLocal,
+		ID:                s.ID,
+		Name:              s.Name,
+		Tier:              s.Tier,
+		Location:          s.Location,
+		SignInURL:         s.SignInURL,
+		Origins:           s.Origins,
+		MaxTokenLifetime:  s.Tokens.MaxLifetime,
+		FoldEmailLocal:    s.Tokens.FoldEmailLocal,
+		FreshConfirmation: s.Tokens.FreshConfirmation,
 	}
 }
 
@@ -113,8 +114,12 @@ type Tokens struct {
 	MaxLifetime    time.Duration // max_lifetime: exp - iat, which policies judge; default 15m, at most 24h
 	ClockSkew      time.Duration // clock_skew: tolerated between the site's clock and ours; default 60s, at most 5m
 	FoldEmailLocal bool          // email_local_case: exact (default), or fold when the shop ignores case before the @
-	Keys           []TokenKey    // keys: at least one, unless there is a JWKSURL
-	JWKSURL        string        // jwks_url: further public keys; https, unless on this machine
+	// fresh_confirmation: a destructive action is confirmed only with a token
+	// whose jti has confirmed nothing before; default false
+	FreshConfirmation bool
+	TestMode          bool       // test_mode: a response header says why a token is refused; default false
+	Keys              []TokenKey // keys: at least one, unless there is a JWKSURL
+	JWKSURL           string     // jwks_url: further public keys; https, unless on this machine
 }
 
 // Place is where something stands in the file.

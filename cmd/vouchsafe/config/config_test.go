@@ -251,6 +251,8 @@ sites:
       max_lifetime: 24h
       clock_skew: 0s
       email_local_case: fold
+      fresh_confirmation: true
+      test_mode: true
       keys:
         - kid: k3
           alg: HS256
@@ -286,13 +288,17 @@ connections: {provider: "unix:run/provider.sock", key_file: k1.secret}
 		{"max_lifetime", shop.Tokens.MaxLifetime, 24 * time.Hour},
 		{"clock_skew", shop.Tokens.ClockSkew, time.Duration(0)},
 		{"email_local_case", shop.Engine().FoldEmailLocal, true},
+		{"fresh_confirmation", shop.Engine().FreshConfirmation, true},
+		{"fresh_confirmation, left out", got.Sites[1].Engine().FreshConfirmation, false},
+		{"test_mode", shop.Tokens.TestMode, true},
+		{"test_mode, left out", got.Sites[1].Tokens.TestMode, false},
 		{"secret_env", shop.Tokens.Keys[0].Source, config.KeySource{Env: "TEST_TOKEN_SECRET"}},
 		{"not_before", shop.Tokens.Keys[0].NotBefore.UTC(), time.Date(2027, 1, 1, 0, 0, 0, 0, time.UTC)},
 		{"retire_after", shop.Tokens.Keys[0].RetireAfter.UTC(), time.Date(2027, 6, 30, 10, 0, 0, 0, time.UTC)},
 		{"jwks_url", got.Sites[1].Tokens.JWKSURL, "http://127.0.0.1:3000/jwks"},
 		{"connections", got.Connections, config.Connections{
 			Socket: filepath.Join(dir, "run/provider.sock"), Key: config.KeySource{File: filepath.Join(dir, "k1.secret")}}},
-		{"warnings", len(got.Warnings), 0},
+		{"warnings", got.Warnings, []string{"c.yaml:26: sites[0].tokens.test_mode: is on: whoever sends a token is told exactly why it is refused; take it out before visitors come"}},
 	} {
 		if diff := cmp.Diff(c.want, c.got, comparePlaces); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", c.name, diff)

@@ -349,7 +349,7 @@ func (p *parser) tokens(f section) Tokens {
 		f.fail("tokens", "is missing: without issuer, audience and keys nobody can be identified")
 		return out
 	}
-	t, ok := f.section("tokens", "issuer", "audience", "max_lifetime", "clock_skew", "email_local_case", "keys", "jwks_url")
+	t, ok := f.section("tokens", "issuer", "audience", "max_lifetime", "clock_skew", "email_local_case", "fresh_confirmation", "test_mode", "keys", "jwks_url")
 	if !ok {
 		return out
 	}
@@ -358,6 +358,10 @@ func (p *parser) tokens(f section) Tokens {
 	out.MaxLifetime = t.duration("max_lifetime", defaultMaxLifetime, time.Second, maxMaxLifetime)
 	out.ClockSkew = t.duration("clock_skew", defaultClockSkew, 0, maxClockSkew)
 	out.FoldEmailLocal = t.choice("email_local_case", "exact", "exact", "fold") == "fold"
+	out.FreshConfirmation = t.truth("fresh_confirmation")
+	if out.TestMode = t.truth("test_mode"); out.TestMode {
+		p.warn(t.fields["test_mode"], t.at("test_mode"), "is on: whoever sends a token is told exactly why it is refused; take it out before visitors come")
+	}
 	if t.has("jwks_url") {
 		t.required("jwks_url", "the address of the site's public keys")
 		out.JWKSURL = t.secure("jwks_url")

@@ -109,6 +109,19 @@ func (s section) limit(key string, fallback Limit) Limit {
 	return fallback
 }
 
+// truth reads true or false, false when the key is absent.
+func (s section) truth(key string) bool {
+	n, ok := s.fields[key]
+	if !ok {
+		return false
+	}
+	var v bool
+	if n.Kind != yaml.ScalarNode || n.ShortTag() != "!!bool" || n.Decode(&v) != nil {
+		s.fail(key, "must be true or false")
+	}
+	return v
+}
+
 // choice reads one of a few words.
 func (s section) choice(key, fallback string, words ...string) string {
 	n, ok := s.fields[key]
