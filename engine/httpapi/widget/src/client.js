@@ -24,7 +24,7 @@ export class Client {
   onSignIn = null;
 
   #env;
-  #url;
+  #site; // its address at the gate
   #memory;
   #getToken = null;
   #token = ""; // in memory only
@@ -40,7 +40,7 @@ export class Client {
   /** env: {base, site, storage, fetch, now, setTimeout, clearTimeout, emit, changed, wake, tellTabs} */
   constructor(env) {
     this.#env = env;
-    this.#url = `${env.base}/v1/sites/${encodeURIComponent(env.site)}/chat`;
+    this.#site = `${env.base}/v1/sites/${encodeURIComponent(env.site)}`;
     this.#memory = new Memory(env.storage, `vouchsafe:${env.base}:${env.site}`, env.now);
   }
 
@@ -63,10 +63,30 @@ export class Client {
 
   /** The visitor signed out, here or in another tab. */
   signedOut() {
+    this.#revoke();
     this.#getToken = null;
     this.#drop();
     this.#forget();
     this.#env.emit("signedOut", {});
+  }
+
+  /**
+   * Tells the gate not to believe the token this tab held any more. Nobody waits
+   * for it: the page may be on its way out, and what is forgotten here is
+   * forgotten whether or not it arrives.
+   */
+  #revoke() {
+    if (!this.#token) return;
+    const { conversation } = this.#memory;
+    this.#env.fetch(`${this.#site}/sign-out`, {
+      method: "POST",
+      headers: { "Content-Type": "application/json", Authorization: `Bearer ${this.#token}` },
+      body: JSON.stringify(conversation ? { conversation } : {}),
+      keepalive: true,
+      credentials: "omit",
+      cache: "no-store",
+      referrerPolicy: "no-referrer",
+    }).catch(() => {});
   }
 
   send(text) {
@@ -177,7 +197,7 @@ export class Client {
     const { fetch } = this.#env;
     const headers = { "Content-Type": "application/json", Accept: "text/event-stream, application/json" };
     if (token) headers.Authorization = `Bearer ${token}`;
-    return fetch(this.#url, {
+    return fetch(`${this.#site}/chat`, {
       method: "POST",
       headers,
       body: JSON.stringify(body),

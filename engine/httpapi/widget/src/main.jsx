@@ -15,7 +15,8 @@
  * beside it replaces the way to the sign-in page.
  *
  * Call init again whenever somebody signs in, and Vouchsafe.signOut() when
- * they sign out: it forgets the conversation, in every tab.
+ * they sign out: it forgets the conversation, in every tab, and the gate ceases
+ * to believe the tokens that the tabs held. Do not hand those out again.
  *
  *   Vouchsafe.open(), .close()
  *   Vouchsafe.ask("Where is my order?")            writes it, the visitor sends it

@@ -86,7 +86,7 @@ test("storage never holds a token", async () => {
 });
 
 test("signing out forgets everything and tells the other tabs", async () => {
-  const p = page([verified([result]), turn([result])]);
+  const p = page([verified([result]), new Response(null, { status: 204 }), turn([result])]);
   p.client.init({ getToken: async () => alex() });
   p.client.send("hello");
   await p.settle();
@@ -96,6 +96,31 @@ test("signing out forgets everything and tells the other tabs", async () => {
   p.client.send("again");
   await p.settle();
   assert.deepEqual(p.sent.at(-1), { url: "http://gate/v1/sites/demo/chat", body: { message: "again" }, token: "" });
+});
+
+test("signing out makes the token worthless, in every tab, whether or not the gate answers", async () => {
+  for (const leave of ["signOut", "signedOut"]) {
+    for (const answer of [new Response(null, { status: 204 }), json({ code: "audit_unavailable" }, { status: 503 }), new TypeError("offline")]) {
+      const p = page([verified([result]), answer]);
+      p.client.init({ getToken: async () => alex() });
+      p.client.send("hello");
+      await p.settle();
+      p.client[leave]();
+      assert.deepEqual(p.sent[1], { url: "http://gate/v1/sites/demo/sign-out", body: { conversation: "cv_v" }, token: alex(), keepalive: true });
+      await p.settle();
+      assert.deepEqual([p.client.items, p.store.kept, p.sent.length], [[], {}, 2]);
+      p.client[leave](); // nothing is held any more
+      assert.equal(p.sent.length, 2);
+    }
+  }
+});
+
+test("who was never signed in has nothing to revoke", async () => {
+  const p = page([turn([result])]);
+  p.client.send("hello");
+  await p.settle();
+  p.client.signOut();
+  assert.equal(p.sent.length, 1);
 });
 
 test("an answer that comes after signing out is dropped", async () => {

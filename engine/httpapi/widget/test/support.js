@@ -29,8 +29,8 @@ export function page(answers, { store = storage() } = {}) {
     base: "http://gate",
     site: "demo",
     storage: store,
-    fetch: async (url, { body, headers }) => {
-      sent.push({ url, body: JSON.parse(body), token: headers.Authorization?.slice(7) || "" });
+    fetch: async (url, { body, headers, keepalive }) => {
+      sent.push({ url, body: JSON.parse(body), token: headers.Authorization?.slice(7) || "", ...(keepalive && { keepalive }) });
       const answer = answers.shift();
       if (answer instanceof Error || !answer) throw answer || new Error("the gate was asked once too often");
       return typeof answer === "function" ? answer() : answer;
