@@ -159,6 +159,7 @@ func TestEveryRecipeIsKnown(t *testing.T) {
 // who it is, another site's gate does not, and the same customer cannot reach
 // beyond their own records with it.
 func TestRecipesMintWhatTheGateWants(t *testing.T) {
+	t.Parallel()
 	s := harness.Start(t, harness.Config{})
 	for _, r := range recipes {
 		if r.prepare == nil {
@@ -234,6 +235,7 @@ func exact(t *testing.T, token, alg string) string {
 
 // The endpoints of the recipes in JavaScript stand up to doctor.
 func TestDoctorIsContentWithTheRecipes(t *testing.T) {
+	t.Parallel()
 	s := harness.Start(t, harness.Config{})
 	for _, r := range recipes[:2] {
 		t.Run(r.heading, func(t *testing.T) {
