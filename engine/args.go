@@ -93,9 +93,39 @@ func (s *ArgSchema) Has(name string) bool { _, ok := s.properties[name]; return 
 // Required returns the arguments that must be given, in the schema's order.
 func (s *ArgSchema) Required() []string { return s.required }
 
+// maxArgs bounds the arguments of one call, in bytes of their text: they are
+// recorded whole.
+const maxArgs = 8 << 10
+
+// size is about how many bytes a value takes as JSON.
+func size(v any) int {
+	switch v := v.(type) {
+	case string:
+		return len(v) + 3
+	case json.Number:
+		return len(v) + 1
+	case map[string]any:
+		n := 2
+		for k, e := range v {
+			n += len(k) + 4 + size(e)
+		}
+		return n
+	case []any:
+		n := 2
+		for _, e := range v {
+			n += size(e)
+		}
+		return n
+	}
+	return 6
+}
+
 // Validate checks the arguments. The error names the argument at fault and
 // never quotes a value.
 func (s *ArgSchema) Validate(args map[string]any) error {
+	if size(args) > maxArgs {
+		return fmt.Errorf("the arguments are longer than %d bytes", maxArgs)
+	}
 	var unknown []string
 	for name := range args {
 		if !s.Has(name) {

@@ -121,7 +121,7 @@ func assemble(ctx context.Context, s settings) (_ *app, err error) {
 		return nil, err
 	}
 	a.sites.Store(&s.sites)
-	confirmations := confirm.New(a.state, g, revision, time.Now)
+	confirmations := confirm.New(a.state, g, time.Now)
 	conversations := conversation.New(a.state, g, confirmations, time.Now)
 	a.server, err = httpapi.New(httpapi.Options{
 		Sites:          sites,

@@ -38,6 +38,8 @@ type stored struct {
 	ArgsHash     []byte         `json:"args_hash"`
 	Policy       string         `json:"policy"`
 	Summary      string         `json:"summary"`
+	Decision     string         `json:"decision"` // that asked for the confirmation
+	MustConfirm  bool           `json:"must_confirm,omitempty"`
 }
 
 const recordVersion = 1
@@ -55,17 +57,16 @@ type Doer interface {
 
 // Store holds pending actions.
 type Store struct {
-	db       *store.DB
-	gate     Doer
-	revision func() string // of the active policy
-	clock    func() time.Time
-	shelf    store.Shelf
-	used     store.Shelf // tokens that have confirmed something; see use
+	db    *store.DB
+	gate  Doer
+	clock func() time.Time
+	shelf store.Shelf
+	used  store.Shelf // tokens that have confirmed something; see use
 }
 
 // New makes a Store over the state file.
-func New(db *store.DB, g Doer, revision func() string, clock func() time.Time) *Store {
-	return &Store{db: db, gate: g, revision: revision, clock: clock,
+func New(db *store.DB, g Doer, clock func() time.Time) *Store {
+	return &Store{db: db, gate: g, clock: clock,
 		shelf: store.NewShelf("pending"), used: store.NewShelf("confirmed_tokens")}
 }
 
@@ -90,8 +91,9 @@ func (s *Store) Do(ctx context.Context, r gate.Request, confirm string) (Result,
 			return Result{}, err
 		}
 		// Under another policy than the one that asked for it, a yes means
-		// nothing any more: the request starts over.
-		r.Confirmed = taken.samePolicy
+		// nothing any more: the gate starts the request over.
+		r.Confirmed, r.Follows = taken.Policy, taken.Decision
+		r.MustConfirm = r.MustConfirm || taken.MustConfirm
 		r.IdempotencyKey = confirm
 	}
 	res, err := s.gate.Do(ctx, r)
@@ -110,9 +112,8 @@ func (s *Store) Do(ctx context.Context, r gate.Request, confirm string) (Result,
 // taken is a pending action as it was before it was used up.
 type taken struct {
 	stored
-	expires    time.Time
-	samePolicy bool   // the policy is still the one that asked for it
-	mark       string // what use marked, "" for nothing
+	expires time.Time
+	mark    string // what use marked, "" for nothing
 }
 
 // take uses a pending action up.
@@ -125,11 +126,9 @@ func (s *Store) take(ctx context.Context, r gate.Request, id string) (*taken, er
 		if err != nil || p == nil || !p.binds(r) {
 			return err
 		}
-		out = &taken{stored: *p, expires: expires, samePolicy: p.Policy == s.revision()}
-		if out.samePolicy {
-			if out.mark, err = s.use(tx, r, now); err != nil {
-				return err
-			}
+		out = &taken{stored: *p, expires: expires}
+		if out.mark, err = s.use(tx, r, now); err != nil {
+			return err
 		}
 		p.Spent = true
 		return s.write(tx, id, p, expires, now)
@@ -167,6 +166,7 @@ func (s *Store) issue(ctx context.Context, r gate.Request, res gate.Result) (*Pe
 	hash := engine.ArgsHash(r.Intent.Args)
 	p := &stored{Version: recordVersion, Site: r.Site.ID, Subject: v.Subject(), Email: v.Email(), Conversation: r.Conversation.ID,
 		Action: r.Intent.Action, Args: r.Intent.Args, ArgsHash: hash[:], Policy: res.Decision.Policy,
+		Decision: res.Decision.ID, MustConfirm: r.MustConfirm,
 		Summary: phrase.Summary(phrase.Said{Site: r.Site.Site, Action: res.Action, Args: r.Intent.Args, Before: res.Before})}
 	id, expires := engine.NewSecretID("pa"), now.Add(DefaultLife)
 	err := s.db.Commit(ctx, func(tx *bbolt.Tx) error { return s.write(tx, id, p, expires, now) })
@@ -176,9 +176,17 @@ func (s *Store) issue(ctx context.Context, r gate.Request, res gate.Result) (*Pe
 	return &Pending{ID: id, Action: p.Action, Args: p.Args, Summary: p.Summary, Expires: expires}, nil
 }
 
-// Find returns the pending action of that id if it still waits for this
-// customer in this conversation.
-func (s *Store) Find(id, site, subject, conversation string) (Pending, error) {
+// Holder is who may find and cancel a pending action. Email is "" for a token
+// that has expired, which names none.
+type Holder struct{ Site, Subject, Email, Conversation string }
+
+func (h Holder) holds(p *stored) bool {
+	return h.Subject != "" && p.Site == h.Site && p.Subject == h.Subject && p.Conversation == h.Conversation &&
+		(h.Email == "" || p.Email == h.Email)
+}
+
+// Find returns the pending action of that id if it still waits for its holder.
+func (s *Store) Find(id string, h Holder) (Pending, error) {
 	var out Pending
 	now := s.clock()
 	err := s.db.View(func(tx *bbolt.Tx) error {
@@ -186,7 +194,7 @@ func (s *Store) Find(id, site, subject, conversation string) (Pending, error) {
 		if err != nil {
 			return err
 		}
-		if p == nil || p.Spent || subject == "" || p.Site != site || p.Subject != subject || p.Conversation != conversation {
+		if p == nil || p.Spent || !h.holds(p) {
 			return errSpent
 		}
 		out = Pending{ID: id, Action: p.Action, Args: p.Args, Summary: p.Summary, Expires: expires}
@@ -196,17 +204,14 @@ func (s *Store) Find(id, site, subject, conversation string) (Pending, error) {
 }
 
 // Cancel uses a pending action up without doing it.
-func (s *Store) Cancel(ctx context.Context, id, site, subject, conversation string) error {
-	if _, err := s.Find(id, site, subject, conversation); err != nil {
-		return err
-	}
+func (s *Store) Cancel(ctx context.Context, id string, h Holder) error {
 	now := s.clock()
 	return s.db.Commit(ctx, func(tx *bbolt.Tx) error {
 		p, expires, err := s.read(tx, id, now)
 		if err != nil {
 			return err
 		}
-		if p == nil || p.Spent {
+		if p == nil || p.Spent || !h.holds(p) {
 			return errSpent
 		}
 		p.Spent = true

@@ -24,7 +24,7 @@ func (t *turn) ask(ctx context.Context, question string, asserted engine.Asserte
 	case err != nil:
 		t.fail(err, res.Action, res.Decision.ID)
 	case !res.Decision.Allow:
-		t.refuse(ctx, res.Decision, res.Action, nil, "")
+		t.deny(res.Decision, res.Action, func() (string, error) { return "", nil })
 	case !t.cite(res.Result):
 		t.decline(res.Decision.ID, close)
 	}

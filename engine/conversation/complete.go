@@ -64,7 +64,7 @@ func (t *turn) complete(ctx context.Context, a *engine.Action, step *plan.Step, 
 		if !given && source == nil {
 			continue
 		}
-		found, ok := t.own(ctx, source, step)
+		found, ok := t.own(ctx, source, step, mustConfirm)
 		if !ok {
 			return false
 		}
@@ -132,14 +132,14 @@ func (t *turn) listing(a *engine.Action, argument string) *engine.Action {
 }
 
 // own lists the customer's records through the gate.
-func (t *turn) own(ctx context.Context, source *engine.Action, step *plan.Step) ([]gate.Record, bool) {
+func (t *turn) own(ctx context.Context, source *engine.Action, step *plan.Step, mustConfirm bool) ([]gate.Record, bool) {
 	res, err := t.s.gate.Do(ctx, t.request(engine.Intent{Action: source.Name, Args: map[string]any{}, Asserted: step.Intent.Asserted}))
 	switch {
 	case err != nil:
 		t.fail(err, source, res.Decision.ID)
 		return nil, false
 	case !res.Decision.Allow:
-		t.refuse(ctx, res.Decision, source, step, "")
+		t.refuse(ctx, res.Decision, source, step, mustConfirm)
 		return nil, false
 	}
 	var named []gate.Record
@@ -183,7 +183,7 @@ func (t *turn) choose(ctx context.Context, a *engine.Action, step *plan.Step, na
 	choices := make([]plan.Choice, 0, maxChoices)
 	for _, r := range found[:min(len(found), maxChoices)] {
 		shown := source.Fields[:min(len(source.Fields), maxLabelFields)]
-		choices = append(choices, plan.Choice{Value: recordID(r), Label: phrase.Line(r, shown, t.in.Site.Location), Words: words(r)})
+		choices = append(choices, plan.Choice{Value: recordID(r), Label: phrase.Brief(r, shown, t.in.Site.Location), Words: words(r)})
 	}
 	if c, ok := plan.Pick(step.About, choices, t.s.clock(), t.in.Site.Location); ok {
 		return find(found, c.Value), true

@@ -27,8 +27,8 @@ type Gate interface {
 // Confirmer takes requests to the gate and keeps those that wait for a yes.
 type Confirmer interface {
 	Do(ctx context.Context, r gate.Request, confirm string) (confirm.Result, error)
-	Find(id, site, subject, conversation string) (confirm.Pending, error)
-	Cancel(ctx context.Context, id, site, subject, conversation string) error
+	Find(id string, h confirm.Holder) (confirm.Pending, error)
+	Cancel(ctx context.Context, id string, h confirm.Holder) error
 }
 
 // Service holds conversations.
@@ -81,7 +81,7 @@ func (s *Service) Turn(ctx context.Context, in Turn, emit func(Reply)) (Answer, 
 	}
 	switch {
 	case in.Confirm != "":
-		t.confirm(ctx, in.Confirm)
+		t.confirm(ctx, in.Confirm, engine.Asserted{})
 	case in.Cancel != "":
 		t.cancel(ctx, in.Cancel)
 	case in.Resume != "":

@@ -22,6 +22,10 @@ const (
 	ownedLife     = 24 * time.Hour
 )
 
+// maxPending bounds the unanswered confirmations that are remembered; an older
+// one can still be answered by its button.
+const maxPending = 5
+
 // maxParked bounds the requests one conversation keeps for after sign-in; the
 // oldest makes room.
 const maxParked = 5
@@ -34,8 +38,10 @@ type state struct {
 	Subject string     `json:"subject,omitempty"` // "" while anonymous
 	Open    *plan.Open `json:"open,omitempty"`
 	Asked   *asked     `json:"asked,omitempty"` // what Open asks on behalf of
-	Pending string     `json:"pending,omitempty"`
-	Parked  []parked   `json:"parked,omitempty"`
+	// Pending are the confirmations that were offered and not answered, the
+	// newest last.
+	Pending []string `json:"pending,omitempty"`
+	Parked  []parked `json:"parked,omitempty"`
 }
 
 // asked is what a question's answer must be joined with.
@@ -48,9 +54,10 @@ type asked struct {
 type parked struct {
 	ID   string    `json:"id"`
 	Step plan.Step `json:"step"`
-	// Anonymous says that nobody had signed in when it was made, so that
-	// whoever signs in is asked before anything is written.
-	Anonymous bool `json:"anonymous,omitempty"`
+	// MustConfirm says that nobody had signed in when it was made, so that
+	// whoever signs in is asked before anything is written. It stays with the
+	// request however often that is parked.
+	MustConfirm bool `json:"must_confirm,omitempty"`
 }
 
 var (
@@ -144,8 +151,8 @@ func (c *conversations) update(ctx context.Context, id string, change func(*stat
 }
 
 // park keeps a step for after sign-in and returns the id that resumes it.
-func (c *conversations) park(ctx context.Context, id string, step plan.Step, anonymous bool) (string, error) {
-	p := parked{ID: engine.NewSecretID("pa"), Step: step, Anonymous: anonymous}
+func (c *conversations) park(ctx context.Context, id string, step plan.Step, mustConfirm bool) (string, error) {
+	p := parked{ID: engine.NewSecretID("pa"), Step: step, MustConfirm: mustConfirm}
 	err := c.update(ctx, id, func(s *state) {
 		s.Parked = append(s.Parked, p)
 		if n := len(s.Parked) - maxParked; n > 0 {

@@ -3,6 +3,9 @@ package conversation
 import (
 	"context"
 	"errors"
+	"slices"
+	"strings"
+	"unicode"
 
 	"vouchsafe/engine"
 	"vouchsafe/engine/confirm"
@@ -50,9 +53,10 @@ func (t *turn) subject() string {
 
 func (t *turn) message(ctx context.Context) {
 	waiting := t.waiting()
+	t.in.Message = plain(t.in.Message)
 	p := t.s.planner(t.in.Site).Plan(plan.Message{
 		Text: t.in.Message, Now: t.s.clock(), Location: t.in.Site.Location,
-		Open: t.state.Open, Pending: waiting,
+		Open: t.state.Open, Pending: len(waiting) > 0,
 	})
 	asked := t.state.Asked
 	if t.state.Open != nil {
@@ -67,13 +71,18 @@ func (t *turn) message(ctx context.Context) {
 	}
 	switch p.Kind {
 	case plan.Yes:
-		t.confirm(ctx, t.state.Pending)
-	case plan.No:
-		if waiting {
-			t.cancel(ctx, t.state.Pending)
+		if len(waiting) > 1 {
+			// Which of them is meant cannot be told from a word; each has a
+			// button.
+			t.say(Reply{Type: TypeClarify, Text: "More than one thing is waiting for your yes. Please use the buttons, or ask again for the one you mean.", Options: []Option{}})
 			return
 		}
-		t.say(Reply{Type: TypeClarify, Text: "All right, I have left it as it is.", Options: []Option{}})
+		t.confirm(ctx, waiting[0], p.Asserted)
+	case plan.No:
+		for _, id := range waiting {
+			t.drop(ctx, id)
+		}
+		t.say(Reply{Type: TypeClarify, Text: leftAsItIs, Options: []Option{}})
 	case plan.Act:
 		for _, step := range p.Intents {
 			t.run(ctx, step, asked != nil && asked.MustConfirm)
@@ -91,13 +100,31 @@ func (t *turn) message(ctx context.Context) {
 	}
 }
 
-// waiting reports whether the confirmation offered last can still be given.
-func (t *turn) waiting() bool {
-	if t.state.Pending == "" {
-		return false
+const leftAsItIs = "All right, I have left it as it is."
+
+// holder is who answers confirmations in this turn.
+func (t *turn) holder() confirm.Holder {
+	return confirm.Holder{Site: t.in.Site.ID, Subject: t.subject(), Email: t.in.Identity.Visitor.Email(), Conversation: t.answer.Conversation}
+}
+
+// waiting are the confirmations that can still be given.
+func (t *turn) waiting() []string {
+	var out []string
+	for _, id := range t.state.Pending {
+		if _, err := t.s.confirm.Find(id, t.holder()); err == nil {
+			out = append(out, id)
+		}
 	}
-	_, err := t.s.confirm.Find(t.state.Pending, t.in.Site.ID, t.subject(), t.answer.Conversation)
-	return err == nil
+	return out
+}
+
+// answered forgets a confirmation that is not waiting any more.
+func (t *turn) answered(ctx context.Context, id string) {
+	if slices.Contains(t.state.Pending, id) {
+		t.update(ctx, func(s *state) {
+			s.Pending = slices.DeleteFunc(s.Pending, func(p string) bool { return p == id })
+		})
+	}
 }
 
 // forget drops the question that this message answers or abandons.
@@ -129,7 +156,7 @@ func (t *turn) run(ctx context.Context, step plan.Step, mustConfirm bool) {
 			return
 		}
 		if !d.Allow {
-			t.refuse(ctx, d, a, &step, "")
+			t.refuse(ctx, d, a, &step, mustConfirm)
 			return
 		}
 		if !t.complete(ctx, a, &step, mustConfirm) {
@@ -144,20 +171,21 @@ func (t *turn) decided(ctx context.Context, step plan.Step, mustConfirm bool) {
 	r := t.request(step.Intent)
 	r.MustConfirm = mustConfirm
 	res, err := t.s.confirm.Do(ctx, r, "")
-	t.report(ctx, res, err, step)
+	t.report(ctx, res, err, step, mustConfirm)
 }
 
 // report puts what the gate said into a reply.
-func (t *turn) report(ctx context.Context, res confirm.Result, err error, step plan.Step) {
+func (t *turn) report(ctx context.Context, res confirm.Result, err error, step plan.Step, mustConfirm bool) {
 	d := res.Decision
 	switch {
 	case err != nil:
 		t.fail(err, res.Action, d.ID)
 	case !d.Allow:
-		t.refuse(ctx, d, res.Action, &step, "")
+		t.refuse(ctx, d, res.Action, &step, mustConfirm)
 	case res.Issued != nil:
 		p := res.Issued
-		t.update(ctx, func(s *state) { s.Pending = p.ID })
+		waiting := append(t.waiting(), p.ID)
+		t.update(ctx, func(s *state) { s.Pending = waiting[max(0, len(waiting)-maxPending):] })
 		t.say(Reply{Type: TypeConfirm, Text: "Shall I go ahead? " + p.Summary + ".", Pending: p.ID, Action: p.Action,
 			Summary: p.Summary, ExpiresAt: &p.Expires, Decision: d.ID})
 	case res.Action.Name == plan.KnowledgeAction:
@@ -169,8 +197,16 @@ func (t *turn) report(ctx context.Context, res confirm.Result, err error, step p
 }
 
 // refuse says why a step was denied. A step that only lacks an identity is
-// parked until its visitor has signed in; resume is what is parked already.
-func (t *turn) refuse(ctx context.Context, d engine.Decision, a *engine.Action, step *plan.Step, resume string) {
+// parked until its visitor has signed in.
+func (t *turn) refuse(ctx context.Context, d engine.Decision, a *engine.Action, step *plan.Step, mustConfirm bool) {
+	t.deny(d, a, func() (string, error) {
+		return t.s.states.park(ctx, t.answer.Conversation, *step, mustConfirm || t.state.Subject == "")
+	})
+}
+
+// deny says why something was denied. resume returns what resumes it once its
+// visitor has signed in.
+func (t *turn) deny(d engine.Decision, a *engine.Action, resume func() (string, error)) {
 	why := d.Reasons[0]
 	r := Reply{Type: TypeRefused, Text: why.Message, Code: why.Code, Decision: d.ID}
 	if a != nil {
@@ -184,15 +220,12 @@ func (t *turn) refuse(ctx context.Context, d engine.Decision, a *engine.Action, 
 			// keeps the code.
 			r.Code = engine.CodeIdentityInvalid
 		}
-		r.Type, r.URL, r.Resume = TypeSignIn, t.in.Site.SignInURL, resume
-		if step != nil {
-			id, err := t.s.states.park(ctx, t.answer.Conversation, *step, t.state.Subject == "")
-			if err != nil {
-				t.fail(err, a, d.ID)
-				return
-			}
-			r.Resume = id
+		id, err := resume()
+		if err != nil {
+			t.fail(err, a, d.ID)
+			return
 		}
+		r.Type, r.URL, r.Resume = TypeSignIn, t.in.Site.SignInURL, id
 	}
 	t.say(r)
 }
@@ -216,28 +249,32 @@ func (t *turn) fail(err error, a *engine.Action, decision string) {
 	t.say(r)
 }
 
-// confirm carries a pending action out.
-func (t *turn) confirm(ctx context.Context, id string) {
-	p, err := t.s.confirm.Find(id, t.in.Site.ID, t.subject(), t.answer.Conversation)
+// confirm carries a pending action out. asserted is whom the visitor named with
+// their yes.
+func (t *turn) confirm(ctx context.Context, id string, asserted engine.Asserted) {
+	p, err := t.s.confirm.Find(id, t.holder())
 	if err != nil {
 		t.fail(err, nil, "")
 		return
 	}
-	step := plan.Step{Intent: engine.Intent{Action: p.Action, Args: p.Args}}
+	step := plan.Step{Intent: engine.Intent{Action: p.Action, Args: p.Args, Asserted: asserted}}
 	r := t.request(step.Intent)
-	if t.in.Identity.State != identity.Verified {
-		// The token ran out between the question and its yes. The pending
-		// action waits; the refusal is recorded, and resumes it.
+	if t.in.Identity.State != identity.Verified || len(asserted.Emails) > 0 {
+		// The token ran out between the question and its yes, or the yes is for
+		// somebody else. The refusal is recorded, and the action waits on.
 		d, err := t.s.gate.Ask(ctx, r)
-		switch a, _ := t.in.Site.Action(p.Action); {
+		a, _ := t.in.Site.Action(p.Action)
+		switch {
 		case err != nil:
 			t.fail(err, a, "")
-		case d.Allow:
+			return
+		case !d.Allow:
+			t.deny(d, a, func() (string, error) { return id, nil })
+			return
+		case t.in.Identity.State != identity.Verified:
 			t.fail(errNotWaiting, a, d.ID)
-		default:
-			t.refuse(ctx, d, a, nil, id)
+			return
 		}
-		return
 	}
 	res, err := t.s.confirm.Do(ctx, r, id)
 	if engine.CodeOf(err) == engine.CodeConfirmationNeedsFreshToken {
@@ -247,22 +284,27 @@ func (t *turn) confirm(ctx context.Context, id string) {
 		t.say(Reply{Type: TypeSignIn, Text: e.Message, Code: engine.CodeIdentityExpired, Action: p.Action, URL: t.in.Site.SignInURL, Resume: id})
 		return
 	}
-	if t.state.Pending == id && engine.CodeOf(err) != engine.CodeAuditUnavailable {
-		t.update(ctx, func(s *state) { s.Pending = "" })
+	if engine.CodeOf(err) != engine.CodeAuditUnavailable {
+		t.answered(ctx, id)
 	}
-	t.report(ctx, res, err, step)
+	t.report(ctx, res, err, step, false)
 }
 
 // cancel drops a pending action.
 func (t *turn) cancel(ctx context.Context, id string) {
-	if err := t.s.confirm.Cancel(ctx, id, t.in.Site.ID, t.subject(), t.answer.Conversation); err != nil {
+	if err := t.drop(ctx, id); err != nil {
 		t.fail(err, nil, "")
 		return
 	}
-	if t.state.Pending == id {
-		t.update(ctx, func(s *state) { s.Pending = "" })
+	t.say(Reply{Type: TypeClarify, Text: leftAsItIs, Options: []Option{}})
+}
+
+func (t *turn) drop(ctx context.Context, id string) error {
+	err := t.s.confirm.Cancel(ctx, id, t.holder())
+	if err == nil {
+		t.answered(ctx, id)
 	}
-	t.say(Reply{Type: TypeClarify, Text: "All right, I have left it as it is.", Options: []Option{}})
+	return err
 }
 
 // resume runs a request that waited for its visitor to sign in. One that was
@@ -271,8 +313,8 @@ func (t *turn) resume(ctx context.Context, id string) {
 	p, err := t.s.states.unpark(ctx, t.answer.Conversation, id)
 	if errors.Is(err, errNotWaiting) {
 		// A confirmation whose token had run out resumes under its own id.
-		if _, found := t.s.confirm.Find(id, t.in.Site.ID, t.subject(), t.answer.Conversation); found == nil {
-			t.confirm(ctx, id)
+		if _, found := t.s.confirm.Find(id, t.holder()); found == nil {
+			t.confirm(ctx, id, engine.Asserted{})
 			return
 		}
 	}
@@ -280,5 +322,17 @@ func (t *turn) resume(ctx context.Context, id string) {
 		t.fail(err, nil, "")
 		return
 	}
-	t.run(ctx, p.Step, p.Anonymous)
+	t.run(ctx, p.Step, p.MustConfirm)
+}
+
+// plain takes out of a message what a person does not type: control characters
+// and those that turn the direction of text around.
+func plain(s string) string {
+	return strings.Map(func(r rune) rune {
+		switch {
+		case unicode.IsControl(r), unicode.Is(unicode.Bidi_Control, r):
+			return ' '
+		}
+		return r
+	}, s)
 }

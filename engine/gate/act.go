@@ -49,7 +49,7 @@ func (g *Gate) Do(ctx context.Context, r Request) (Result, error) {
 		return res, g.close(ctx, c, audit.Outcome{Code: engine.CodeOf(err)}, started, err)
 	}
 	res.Before = before
-	if !r.Confirmed && (r.MustConfirm || obliges(c.record.Obligations, engine.ObligationConfirm)) {
+	if !c.confirmed && (r.MustConfirm || obliges(c.record.Obligations, engine.ObligationConfirm)) {
 		res.Pending = true
 		return res, g.close(ctx, c, audit.Outcome{Code: engine.CodeConfirmationRequired}, started, nil)
 	}
@@ -65,6 +65,11 @@ func (g *Gate) Do(ctx context.Context, r Request) (Result, error) {
 	o := audit.Outcome{Status: resp.Status, Returned: len(resp.Records), IdempotencyKey: p.p.grant.IdempotencyKey}
 	if err == nil {
 		res.Records, err = g.release(ctx, c, resp.Records, &o)
+		if c.binding.Action.Risk != engine.Read {
+			// It is done: what may not be shown of it is not shown, and nobody
+			// is told that it was refused.
+			err = nil
+		}
 	}
 	o.Released, o.Code = len(res.Records), engine.CodeOf(err)
 	return res, g.close(ctx, c, o, started, err)
@@ -114,7 +119,7 @@ func (g *Gate) resolve(ctx context.Context, c *considered) (*Record, error) {
 		by := c.request.Site.actions[res.Action].Action
 		read := c.request
 		read.parent = c.record.ID
-		read.Confirmed, read.MustConfirm, read.IdempotencyKey, read.Follows = false, false, "", ""
+		read.Confirmed, read.MustConfirm, read.IdempotencyKey, read.Follows = "", false, "", ""
 		read.Intent = engine.Intent{Action: by.Name, Args: map[string]any{}, Asserted: c.request.Intent.Asserted}
 		if name, ok := lookupArgument(by, res.Argument); ok {
 			read.Intent.Args[name] = value
@@ -163,8 +168,6 @@ func pick(records []Record, by *engine.Action, id string) *Record {
 			if v, ok := rec.Fields["id"]; ok && fmt.Sprint(v) == id {
 				return rec
 			}
-		default:
-			return rec // looked up by name, and the connector vouches for it
 		}
 	}
 	return nil

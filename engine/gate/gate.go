@@ -62,9 +62,10 @@ type Request struct {
 	Intent       engine.Intent
 	Channel      engine.Channel
 	Conversation policy.Conversation
-	// Confirmed says that the visitor has confirmed this very request. Only
-	// whoever holds the pending actions may set it.
-	Confirmed bool
+	// Confirmed is the revision of the policy under which the visitor confirmed
+	// this very request, "" when they did not. Under any other policy it counts
+	// for nothing. Only whoever holds the pending actions may set it.
+	Confirmed string
 	// MustConfirm asks for a confirmation even where the policy does not: the
 	// request was made before anybody had signed in.
 	MustConfirm bool
@@ -90,11 +91,12 @@ func (g *Gate) Ask(ctx context.Context, r Request) (engine.Decision, error) {
 
 // considered is a decided intent on its way.
 type considered struct {
-	request Request
-	binding Binding
-	input   policy.Input
-	record  audit.Decision
-	set     *policy.Set // the policy that decided, which also releases
+	request   Request
+	confirmed bool // under the policy that decided
+	binding   Binding
+	input     policy.Input
+	record    audit.Decision
+	set       *policy.Set // the policy that decided, which also releases
 }
 
 func (c *considered) allowed() bool { return c.record.Allow }
@@ -113,7 +115,7 @@ const maxActionName = 128
 func (g *Gate) decide(ctx context.Context, r Request, anyArgs bool) *considered {
 	now := g.clock()
 	set := g.policy.Active()
-	c := &considered{request: r, set: set}
+	c := &considered{request: r, set: set, confirmed: r.Confirmed != "" && r.Confirmed == set.Revision()}
 	c.record = audit.Decision{
 		Decision: engine.Decision{ID: engine.NewID("d", now), Time: now, Policy: set.Revision()},
 		Site:     r.Site.ID,
@@ -126,8 +128,8 @@ func (g *Gate) decide(ctx context.Context, r Request, anyArgs bool) *considered 
 		Site:         r.Site.Site,
 		Identity:     pin(r.Identity),
 		Args:         r.Intent.Args,
-		Asserted:     r.Intent.Asserted,
-		Confirmed:    r.Confirmed,
+		Asserted:     boundedAsserted(r.Intent.Asserted, named(r.Identity).Email()),
+		Confirmed:    c.confirmed,
 		Conversation: r.Conversation,
 		Channel:      r.Channel,
 		Now:          now,
@@ -147,7 +149,7 @@ func (g *Gate) decide(ctx context.Context, r Request, anyArgs bool) *considered 
 		if invalid = b.Action.Args.Validate(r.Intent.Args); invalid != nil {
 			// What an undeclared argument claims about the person is evidence;
 			// the rest of invalid arguments reaches neither policy nor log.
-			c.input.Asserted = evidence(b.Action.Args, r.Intent.Args, c.input.Asserted)
+			c.input.Asserted = boundedAsserted(evidence(b.Action.Args, r.Intent.Args, r.Intent.Asserted), named(r.Identity).Email())
 			c.input.Args = nil
 			c.record.Problem = invalid.Error()
 		}

@@ -198,7 +198,7 @@ func TestForeignIsMissing(t *testing.T) {
 	// A write on it stops at the proof.
 	res, err := w.Gate.Do(ctx, func() gate.Request {
 		r := request(w, alex, "order.cancel", order("2001"))
-		r.Confirmed = true
+		r.Confirmed = w.Policy.Active().Revision()
 		return r
 	}())
 	if engine.CodeOf(err) != engine.CodeNotFound || err.Error() != missing.Error() || len(res.Records) != 0 {
@@ -230,7 +230,7 @@ func TestDestructiveWaitsForAYes(t *testing.T) {
 	if e, _ := w.Log.Show(res.Decision.ID); e.Outcome == nil || e.Outcome.Code != engine.CodeConfirmationRequired {
 		t.Errorf("outcome %+v, want confirmation_required", e.Outcome)
 	}
-	r.Confirmed = true
+	r.Confirmed = w.Policy.Active().Revision()
 	if res, err = w.Gate.Do(ctx, r); err != nil || res.Pending || w.Shop.Status("1002") != "cancelled" {
 		t.Errorf("confirmed: %+v, %v, order %s", res, err, w.Shop.Status("1002"))
 	}
@@ -460,7 +460,7 @@ func TestAnUnrecordedOutcomeIsNotShown(t *testing.T) {
 	}
 	// The proving read of a write is refused already.
 	r := request(w, alex, "order.cancel", order("1002"))
-	r.Confirmed = true
+	r.Confirmed = w.Policy.Active().Revision()
 	if _, err := g.Do(ctx, r); err == nil || w.Shop.Status("1002") != "processing" {
 		t.Errorf("write: %v, order %s; want nothing done", err, w.Shop.Status("1002"))
 	}
@@ -654,5 +654,76 @@ func TestSitesThatLeaveSomethingToChance(t *testing.T) {
 	}
 	if _, err := gate.NewSite(w.Pro.Site, []gate.Binding{{Action: good[0]}}); err == nil {
 		t.Error("an action without a connector was accepted")
+	}
+}
+
+// What is asserted is kept bounded, and the addresses that matter first.
+func TestDecoysHideNothing(t *testing.T) {
+	w := New(t, Options{})
+	r := request(w, w.As(t, "demo", Alex), "order.list", nil)
+	for range 20 {
+		r.Intent.Asserted.Emails = append(r.Intent.Asserted.Emails, Alex.Email)
+	}
+	r.Intent.Asserted.Emails = append(r.Intent.Asserted.Emails, Jordan.Email, strings.Repeat("x", 60000)+"@example.com")
+	d, err := w.Gate.Ask(ctx, r)
+	if err != nil || d.Allow {
+		t.Fatalf("%+v, %v; want target_mismatch", d, err)
+	}
+	got := w.Entries(t)[0].About.Asserted.Emails
+	if len(got) != 8 || got[0] != Jordan.Email || len(got[1]) > 254 {
+		t.Errorf("recorded %.80q, want at most 8 bounded addresses, Jordan's first", got)
+	}
+	for _, name := range []string{"owner", "account_id", "sub", "for", "pinned"} {
+		if _, err := w.Gate.Do(ctx, request(w, w.As(t, "demo", Alex), "order.list", map[string]any{name: "u-jordan"})); err != nil {
+			t.Fatal(err)
+		}
+		if got := w.Entries(t)[0].About.Asserted.Names; !slices.Contains(got, "u-jordan") {
+			t.Errorf("undeclared argument %s recorded as %v, want its value as evidence", name, got)
+		}
+	}
+}
+
+// Arguments are recorded whole, so they are bounded.
+func TestHugeArgumentsAreRefused(t *testing.T) {
+	w := New(t, Options{})
+	for _, who := range []identity.Result{w.Verify("demo", ""), w.As(t, "demo", Alex)} {
+		d, err := w.Gate.Ask(ctx, request(w, who, "order.lookup", order(strings.Repeat("1", 60000))))
+		if err != nil || d.Allow {
+			t.Errorf("%+v, %v; want a refusal", d, err)
+		}
+		if n := len(w.Entries(t)[0].Decision.Input); n > 4096 {
+			t.Errorf("the record takes %d bytes", n)
+		}
+	}
+}
+
+// A write that happened is never called refused, whatever may be shown of it.
+func TestADoneWriteIsDone(t *testing.T) {
+	for name, rel := range map[string]string{
+		"withheld": `decision := {"withheld": [{"record": i, "code": "hidden", "message": "Not shown."} | some i; input.records[i]; input.action.risk != "read"], "redacted": []}`,
+		"failing":  `decision := {"withheld": [], "redacted": []} if input.action.risk == "read"`,
+	} {
+		w := New(t, Options{Policies: only(t, allowAll, rel)})
+		res, err := w.Gate.Do(ctx, request(w, w.As(t, "demo", Alex), "order.cancel", order("1002")))
+		if err != nil || len(res.Records) != 0 || w.Shop.Status("1002") != "cancelled" {
+			t.Errorf("%s: %+v, %v, order %s; want it done and nothing shown", name, res.Records, err, w.Shop.Status("1002"))
+		}
+		if e, _ := w.Log.Show(res.Decision.ID); e.Outcome == nil || e.Outcome.Code != "" || len(e.Outcome.Withheld) != 1 {
+			t.Errorf("%s: outcome %+v, want done with one record withheld", name, e.Outcome)
+		}
+	}
+}
+
+// A record that does not say which one it is proves nothing.
+func TestAProofNamesItsRecord(t *testing.T) {
+	w := New(t, Options{})
+	as := Actions(t)
+	as[1].IDArgument = ""
+	var bs []gate.Binding
+	for _, a := range as {
+		bs = append(bs, gate.Binding{Action: a, Connector: w.Shop})
+	}
+	if _, err := gate.NewSite(w.Pro.Site, bs); err == nil {
+		t.Error("a catalog was accepted whose proof does not name its record")
 	}
 }

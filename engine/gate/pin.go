@@ -1,6 +1,7 @@
 package gate
 
 import (
+	"maps"
 	"slices"
 	"strings"
 
@@ -64,6 +65,26 @@ func target(v identity.Visitor, asserted []string) string {
 	return pinned
 }
 
+// boundedAsserted keeps what is worth recording of what was asserted: first the
+// addresses that differ from the pin.
+func boundedAsserted(a engine.Asserted, pinned string) engine.Asserted {
+	if len(a.Emails) == 0 && len(a.Names) == 0 {
+		return a
+	}
+	var out engine.Asserted
+	for _, same := range []bool{false, true} {
+		for _, e := range a.Emails {
+			if (pinned != "" && identity.SameTyped(e, pinned)) == same && len(out.Emails) < maxAsserted {
+				out.Emails = append(out.Emails, bounded(e))
+			}
+		}
+	}
+	for _, n := range a.Names[:min(len(a.Names), maxAsserted)] {
+		out.Names = append(out.Names, bounded(n))
+	}
+	return out
+}
+
 func bounded(s string) string {
 	return strings.ToValidUTF8(s[:min(len(s), maxAssertedLen)], "?")
 }
@@ -72,22 +93,22 @@ func bounded(s string) string {
 // to what was asserted.
 func evidence(schema *engine.ArgSchema, args map[string]any, a engine.Asserted) engine.Asserted {
 	out := engine.Asserted{Emails: slices.Clone(a.Emails), Names: slices.Clone(a.Names)}
-	for name, value := range args {
+	for _, name := range slices.Sorted(maps.Keys(args)) {
 		if !schema.Has(name) {
-			claim(&out, strings.ToLower(name), value)
+			claim(&out, strings.ToLower(name), args[name])
 		}
 	}
-	slices.Sort(out.Emails)
-	slices.Sort(out.Names)
 	return out
 }
 
-// claim adds one value to what was asserted, by the names that lead to it.
+// claim adds one value to what was asserted: as an address when it looks like
+// one or its name says so, else as a name. An undeclared argument claims
+// something, whatever it is called.
 func claim(out *engine.Asserted, path string, value any) {
 	switch v := value.(type) {
 	case map[string]any:
-		for name, inner := range v {
-			claim(out, path+"."+strings.ToLower(name), inner)
+		for _, name := range slices.Sorted(maps.Keys(v)) {
+			claim(out, path+"."+strings.ToLower(name), v[name])
 		}
 	case []any:
 		for _, inner := range v {
@@ -97,14 +118,9 @@ func claim(out *engine.Asserted, path string, value any) {
 		switch {
 		case v == "":
 		case strings.Contains(v, "@") || strings.Contains(path, "mail"):
-			if len(out.Emails) < maxAsserted {
-				out.Emails = append(out.Emails, bounded(v))
-			}
-		case strings.Contains(path, "name") || strings.Contains(path, "customer") ||
-			strings.Contains(path, "subject") || strings.Contains(path, "user"):
-			if len(out.Names) < maxAsserted {
-				out.Names = append(out.Names, bounded(v))
-			}
+			out.Emails = append(out.Emails, bounded(v))
+		default:
+			out.Names = append(out.Names, bounded(v))
 		}
 	}
 }

@@ -53,6 +53,10 @@ func NewSite(s *engine.Site, bindings []Binding) (*Site, error) {
 				return nil, fmt.Errorf("site %s: argument %s of %s must be proven by a personal read action, which %s is not",
 					s.ID, r.Argument, a.Name, r.Action)
 			}
+			if name, takes := lookupArgument(by.Action, r.Argument); takes && by.Action.IDArgument != name {
+				return nil, fmt.Errorf("site %s: %s cannot prove %s of %s: it does not say which record it brings back",
+					s.ID, r.Action, r.Argument, a.Name)
+			}
 			if !a.Args.Has(r.Argument) {
 				return nil, fmt.Errorf("site %s: %s declares a resource for %s, which is not one of its arguments", s.ID, a.Name, r.Argument)
 			}

@@ -105,6 +105,11 @@ func (x *exchange) pass() error {
 	if x.s.o.Hosts != nil && !x.s.o.Hosts(x.r.Host) {
 		return &problem{code: codeMisdirected, detail: "This server does not answer to that host name."}
 	}
+	if strings.Contains(x.r.URL.RawPath, "%") {
+		// Routes are matched on the decoded path; a proxy in front that filters
+		// the encoded one must not see another.
+		return &problem{code: codeUnknownRoute, detail: "No part of a path here needs escaping."}
+	}
 	if rt.site {
 		if x.site = (*x.s.sites.Load())[x.c.Param("site")]; x.site == nil {
 			return &problem{code: codeUnknownSite, detail: "There is no such site."}

@@ -63,6 +63,7 @@ type response struct {
 	status      int
 	contentType []string
 	body        []byte
+	policy      string // revision in force when it was released
 	expires     time.Time
 }
 
@@ -81,10 +82,10 @@ func isKey(s string) bool {
 	return s != "" && len(s) <= 255
 }
 
-// keyID is a key within its site and customer. Whoever is not verified shares
-// one name, which no subject has.
-func keyID(site string, who identity.Result, key string) string {
-	subject := "-"
+// keyID is a key within its site and customer, or within the address of whoever
+// is not verified, which no subject can be mistaken for.
+func keyID(site string, who identity.Result, address, key string) string {
+	subject := "-" + address
 	if who.State == identity.Verified {
 		subject = "=" + who.Visitor.Subject()
 	}
@@ -104,7 +105,7 @@ func (x *exchange) once(r gate.Request, yes, key string) error {
 	if k.db == nil {
 		return &problem{code: engine.CodeAuditUnavailable, detail: "Idempotency keys are not kept here; send the request without one."}
 	}
-	id := keyID(x.site.id, x.identity, key)
+	id := keyID(x.site.id, x.identity, addressKey(x.s.o.TrustedProxies, x.r), key)
 	args := engine.ArgsHash(r.Intent.Args)
 	request := sha256.Sum256(fmt.Appendf(nil, "%s\x00%x\x00%s", r.Intent.Action, args, yes))
 	before, err := k.begin(ctx, id, request)
@@ -135,7 +136,7 @@ func (x *exchange) once(r gate.Request, yes, key string) error {
 		// response is repeated; after that the key says outcome_unknown.
 		x.s.o.Logger.ErrorContext(ctx, "an idempotency key could not be completed", "cause", err.Error())
 	}
-	k.keep(response{id: id, status: status, contentType: contentType, body: bytes.Clone(x.out)})
+	k.keep(response{id: id, policy: x.s.o.Policy(), status: status, contentType: contentType, body: bytes.Clone(x.out)})
 	return x.send(status, contentType)
 }
 
@@ -157,6 +158,10 @@ func (x *exchange) again(r gate.Request, id string, before *spent) error {
 		if !said.Allow {
 			return refusal(&said)
 		}
+		if said.Policy != kept.policy {
+			// Another policy may show less of it than the one that released it.
+			return doneBefore(before)
+		}
 		x.w.Header()["Idempotent-Replayed"] = []string{"true"}
 		x.out = append(x.out[:0], kept.body...)
 		return x.send(kept.status, kept.contentType)
@@ -165,6 +170,10 @@ func (x *exchange) again(r gate.Request, id string, before *spent) error {
 		return &problem{code: engine.CodeOutcomeUnknown, decision: before.Decision,
 			detail: "This request was begun before, but what became of it is not known. Check before you send it under another key."}
 	}
+	return doneBefore(before)
+}
+
+func doneBefore(before *spent) *problem {
 	return &problem{code: codeAlreadyDone, decision: before.Decision,
 		detail: "This request was done before; its response is no longer kept."}
 }

@@ -56,7 +56,7 @@ func Value(v any, loc *time.Location) string {
 	case nil:
 		return "none"
 	case string:
-		return v
+		return oneLine(v)
 	case bool:
 		if v {
 			return "yes"
@@ -99,6 +99,24 @@ func Line(r gate.Record, fields []string, loc *time.Location) string {
 		default:
 			parts = append(parts, Label(f)+": "+Value(v, loc))
 		}
+	}
+	return strings.Join(parts, ", ")
+}
+
+// Brief says a record in one line without naming its fields, but for numbers
+// and flags, which say nothing by themselves.
+func Brief(r gate.Record, fields []string, loc *time.Location) string {
+	var parts []string
+	for _, f := range fields {
+		v, ok := r.Fields[f]
+		if !ok || v == nil {
+			continue
+		}
+		text := Value(v, loc)
+		if _, err := strconv.ParseFloat(text, 64); f != "id" && (err == nil || text == "yes" || text == "no") {
+			text = Label(f) + ": " + text
+		}
+		parts = append(parts, text)
 	}
 	return strings.Join(parts, ", ")
 }
@@ -172,7 +190,7 @@ func Summary(s Said) string {
 		if len(fields) == 0 {
 			fields = slices.Sorted(maps.Keys(s.Before.Fields))
 		}
-		if line := Line(*s.Before, fields, s.Site.Location); line != "" {
+		if line := Brief(*s.Before, fields, s.Site.Location); line != "" {
 			text += ": " + line
 		}
 	}
@@ -258,6 +276,16 @@ func yours(title string) string {
 		}
 	}
 	return strings.Join(words, " ")
+}
+
+// oneLine keeps a value from breaking out of its place in a sentence.
+func oneLine(s string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) {
+			return ' '
+		}
+		return r
+	}, s)
 }
 
 func capitalise(s string) string { return mapFirst(s, unicode.ToUpper) }

@@ -107,6 +107,9 @@ func (db *DB) openFile() (*bbolt.DB, error) {
 	} else if _, err := os.Stat(db.path); err != nil {
 		return nil, err
 	}
+	if err := private(db.path); err != nil {
+		return nil, err
+	}
 	b, err := bbolt.Open(db.path, 0o600, &bbolt.Options{
 		Timeout:      time.Second,
 		FreelistType: bbolt.FreelistMapType,
@@ -124,6 +127,34 @@ func (db *DB) openFile() (*bbolt.DB, error) {
 		return nil, err
 	}
 	return b, nil
+}
+
+// private refuses a file that others could put in our file's place, and closes
+// one that others could read.
+func private(path string) error {
+	dir, err := os.Stat(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	if mode := dir.Mode(); mode&0o002 != 0 && mode&os.ModeSticky == 0 {
+		return fmt.Errorf("the folder of %s is writable by every user of this machine: chmod o-w", filepath.Base(path))
+	}
+	info, err := os.Lstat(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if !info.Mode().IsRegular() {
+		return fmt.Errorf("%s is not a regular file", filepath.Base(path))
+	}
+	if info.Mode().Perm()&0o077 != 0 {
+		if err := os.Chmod(path, 0o600); err != nil {
+			return fmt.Errorf("closing %s to other users: %w", filepath.Base(path), err)
+		}
+	}
+	return nil
 }
 
 func (db *DB) checkKind(b *bbolt.DB) error {

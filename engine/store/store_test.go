@@ -251,3 +251,37 @@ func TestRefusesOtherFiles(t *testing.T) {
 		t.Errorf("reading a missing file: %v, want not exist", err)
 	}
 }
+
+// What others could read or replace is closed or refused.
+func TestFilesArePrivate(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "s.db")
+	db, err := Open(path, "audit", Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	db.Close()
+	if err := os.Chmod(path, 0o666); err != nil {
+		t.Fatal(err)
+	}
+	if db, err = Open(path, "audit", Options{}); err != nil {
+		t.Fatal(err)
+	}
+	db.Close()
+	if info, _ := os.Stat(path); info.Mode().Perm() != 0o600 {
+		t.Errorf("an open file stayed %o", info.Mode().Perm())
+	}
+	link := filepath.Join(dir, "link.db")
+	if err := os.Symlink(path, link); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(link, "audit", Options{}); err == nil {
+		t.Error("a symbolic link was followed")
+	}
+	if err := os.Chmod(dir, 0o777); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(path, "audit", Options{}); err == nil {
+		t.Error("a folder that anybody writes was accepted")
+	}
+}

@@ -21,10 +21,10 @@ var (
 		affirmative aye`)
 	noWords    = set(`no nope nah n not never nevermind cancel stop abort forget leave wait keep neither`)
 	fillerWord = set(`it that this please thanks thank you i do want to ahead the just now am would like so is good fine all
-		mind go right of course me sounds great perfect one thing them hi hey oh well and we can for second actually don t sir be
+		go of course me sounds great perfect one thing them hi hey oh well and we can for second actually don t sir be
 		happy with`)
 	yesPhrases = []string{"go ahead", "do it", "do so", "do that", "please do", "sounds good", "that is right", "that is fine", "that is correct",
-		"that is good", "of course", "go for it", "looks good", "make it so", "all good", "right"}
+		"that is good", "of course", "go for it", "looks good", "make it so", "all good"}
 	noPhrases = []string{"never mind", "leave it", "forget it", "keep it"}
 )
 
@@ -47,6 +47,8 @@ func answer(ts []token) answered {
 			no = true
 		case yesWords[w]:
 			yes = true
+		case w == "mind" && i > 0 && ts[i-1].low == "never":
+		case w == "right" && i > 0 && (ts[i-1].low == "is" || ts[i-1].low == "s" || ts[i-1].low == "all"): // not "yeah right"
 		case !fillerWord[w]:
 			bare = false
 		}

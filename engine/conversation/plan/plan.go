@@ -8,6 +8,7 @@
 package plan
 
 import (
+	"strings"
 	"time"
 
 	"vouchsafe/engine"
@@ -143,6 +144,9 @@ func (p *Planner) Plan(m Message) Plan {
 
 	// A waiting confirmation hears its answer first, and only a bare one.
 	ans := answer(r.ts)
+	if ans == saysYes && strings.Contains(m.Text, "?") {
+		ans = noAnswer // "yes?" asks
+	}
 	if m.Pending && ans != noAnswer && ans != yesAndMore {
 		out.Kind = Yes
 		if ans == saysNo {
