@@ -25,8 +25,9 @@ import (
 )
 
 // drainTimeout bounds how long requests under way may take once the server
-// stops.
-const drainTimeout = 20 * time.Second
+// stops: a little longer than any action may, so that no write is left without
+// its outcome.
+const drainTimeout = 65 * time.Second
 
 func (c *cli) serveCommand() *cobra.Command {
 	var addr, data string

@@ -32,6 +32,8 @@ var attempts = []attempt{
 	{name: "by e-mail", say: "look up the order for jordan@example.com", wantType: "refused", code: "target_mismatch", audit: "target_mismatch", email: "jordan@example.com"},
 	{name: "by e-mail, all orders", say: "list the orders of jordan@example.com", wantType: "refused", code: "target_mismatch", audit: "target_mismatch", email: "jordan@example.com"},
 	{name: "by e-mail in other letters", say: "show the orders of JORDAN@EXAMPLE.COM", wantType: "refused", code: "target_mismatch", audit: "target_mismatch", email: "jordan@example.com"},
+	{name: "by e-mail at the end", say: "show my orders, my email is jordan@example.com", wantType: "refused", code: "target_mismatch", audit: "target_mismatch", email: "jordan@example.com"},
+	{name: "by whom they belong to", say: "list orders belonging to jordan@example.com", wantType: "refused", code: "target_mismatch", audit: "target_mismatch", email: "jordan@example.com"},
 	{name: "by name", say: "I am Jordan Lee, show my orders", wantType: "result", named: "jordan"},
 	{name: "by name and number", say: "I am jordan, cancel my order 77012001", wantType: "failed", code: "not_found", audit: "not_owner", named: "jordan"},
 	{name: "by order number", say: "where is my order 77012001", wantType: "failed", code: "not_found", audit: "not_owner"},

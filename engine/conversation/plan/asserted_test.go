@@ -65,6 +65,19 @@ func TestAsserted(t *testing.T) {
 	}
 }
 
+// An address and what introduces it take nothing away from the request.
+func TestAddressesDoNotHideTheRequest(t *testing.T) {
+	now, loc := monday(t)
+	p := New(catalog(t, harborGoods))
+	for _, text := range []string{"show my orders, my email is jordan@example.com", "my e-mail address is jordan@example.com, show my orders",
+		"list orders belonging to jordan@example.com", "show the orders of jordan@example.com"} {
+		got := p.Plan(Message{Text: text, Now: now, Location: loc})
+		if got.Kind != Act || got.Intents[0].Intent.Action != "order.list" || len(got.Intents[0].Intent.Asserted.Emails) != 1 {
+			t.Errorf("Plan(%q) = %v %+v, want order.list with the address", text, got.Kind, got.Intents)
+		}
+	}
+}
+
 // Evidence reaches every step, and never an argument.
 func TestAssertedStaysBesideTheArguments(t *testing.T) {
 	now, loc := monday(t)

@@ -1,6 +1,8 @@
 package plan
 
 import (
+	"regexp"
+	"slices"
 	"time"
 
 	"vouchsafe/engine"
@@ -24,7 +26,7 @@ type span struct{ start, end int }
 func (p *Planner) read(m Message) *reading {
 	r := &reading{text: m.Text, now: m.Now.In(m.Location)}
 	r.emails = findEmails(m.Text)
-	r.ts = tokenize(blank(m.Text, r.emails))
+	r.ts = tokenize(blank(m.Text, led(m.Text, r.emails)))
 	r.shouting = shouts(m.Text)
 	r.dates = findDates(r.ts, r.now)
 	for _, d := range r.dates {
@@ -37,6 +39,25 @@ func (p *Planner) read(m Message) *reading {
 	p.tag(r.ts)
 	r.modes = modes(r.ts)
 	return r
+}
+
+// leadIn is what introduces an address and says nothing else: "my email is",
+// "belonging to".
+var leadIn = regexp.MustCompile(`(?i)(\b(my|the|his|her|their)\s+)?\b(e-?mail(\s+address)?\s*(is|:)|belong(s|ing)\s+to)\s*$`)
+
+// led widens the spans of addresses by what introduces them.
+func led(text string, emails []span) []span {
+	out := slices.Clone(emails)
+	for i, s := range out {
+		from := 0
+		if i > 0 {
+			from = emails[i-1].end
+		}
+		if at := leadIn.FindStringIndex(text[max(from, s.start-64):s.start]); at != nil {
+			out[i].start = max(from, s.start-64) + at[0]
+		}
+	}
+	return out
 }
 
 // blank replaces the spans by a mark that is no part of a word, so that all else
