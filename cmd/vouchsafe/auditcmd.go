@@ -274,7 +274,7 @@ func verdict(allow bool) string {
 // outcomeOf is what became of the call: "" when there was none.
 func outcomeOf(e *audit.Entry) string {
 	switch o := e.Outcome; {
-	case e.Decision.Asked:
+	case e.Decision.Asked && e.Decision.Allow:
 		return "only asked"
 	case o == nil:
 		return ""
