@@ -59,10 +59,10 @@ with parameters that name somebody else, for a token it must not sign. Use a
 test customer's session for --cookie, and another test customer's address for
 --other-email. Nobody's token, cookie or address is shown.
 
-With --token, one personal action that lists records is performed at the running
-gate, to see that the shop's records are recognised as the customer's. That is a
-decision like any other, and it is recorded. - reads the token from standard
-input, which keeps it out of the shell's history.
+With --token, the personal actions that only list records are performed at the
+running gate, to see that the shop's records are recognised as the customer's.
+Those are decisions like any other, and are recorded. - reads the token from
+standard input, which keeps it out of the shell's history.
 
 Only hosts that the configuration or a flag names are contacted.
 
@@ -94,7 +94,7 @@ not be asked.`,
 	flags.StringVar(&o.tokenURL, "token-url", "", "the `URL` of the site's endpoint that mints tokens")
 	flags.StringArrayVar(&o.cookies, "cookie", nil, "a cookie of a signed-in test customer, `NAME=VALUE`; may be repeated")
 	flags.StringVar(&o.otherEmail, "other-email", probeAddress, "the `ADDRESS` of another test customer, for whom no token may be signed")
-	flags.StringVar(&o.token, "token", "", "a customer's `TOKEN`, to perform one personal action that lists records; - for standard input")
+	flags.StringVar(&o.token, "token", "", "a customer's `TOKEN`, to list that customer's records at the running gate; - for standard input")
 	flags.StringVar(&o.gate, "gate", "", "the `URL` of the running gate (default: the configuration's addr)")
 	return cmd
 }
@@ -253,6 +253,7 @@ func (d *doctor) sites(at place, secrets bool) error {
 			x.keys()
 			x.published()
 		}
+		x.testMode()
 		x.actions()
 		x.connections()
 		x.help()
@@ -275,6 +276,6 @@ type checkup struct {
 	site     config.Site
 	verifier *identity.Verifier // nil when its keys cannot be used
 	bound    siteSettings
-	lists    []string // personal read actions that list records and need no argument
+	lists    []string // personal actions that only list records and need no argument
 	web      *doctorClient
 }

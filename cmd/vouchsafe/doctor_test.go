@@ -405,6 +405,9 @@ func TestDoctorFindsWhatIsSetUpWrongly(t *testing.T) {
 		"a clock half a minute behind": {func(t *testing.T, b *backend, file string) {
 			b.header = http.Header{"Date": {time.Now().Add(-30 * time.Second).UTC().Format(http.TimeFormat)}}
 		}, "clock", findingWarn, "behind ours"},
+		"test mode": {func(t *testing.T, b *backend, file string) {
+			edit(t, file, "test_mode: false", "test_mode: true")
+		}, "test mode", findingWarn, "exactly why it is refused"},
 		"an endpoint that nobody examined": {func(t *testing.T, b *backend, file string) {}, "mint", findingWarn, "was not examined"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -252,7 +252,11 @@ func (x *checkup) judge(token string) {
 	default:
 		x.ok(check, "it lives %s; max_lifetime allows %s", life, most)
 	}
-	if v.TokenID() == "" {
+	switch {
+	case v.TokenID() != "":
+	case x.site.Tokens.FreshConfirmation:
+		x.fail(check, "Add a jti that is random for every token.", "the token has no jti, and fresh_confirmation wants one: nothing that destroys can be confirmed")
+	default:
 		x.warn(check, "Add a jti that is random for every token.", "the token has no jti: it cannot be revoked by itself, nor used up by a confirmation")
 	}
 	switch verified := v.EmailVerified(); {

@@ -13,8 +13,12 @@ import (
 	"vouchsafe/engine/audit"
 )
 
-// ownership performs one personal action that lists records, with the token
-// that was given, and looks at what the gate withheld of what the shop returned.
+// maxLists bounds how many actions are performed.
+const maxLists = 5
+
+// ownership performs the personal actions that only list records, with the
+// token that was given, and looks at what the gate withheld of what the shop
+// returned.
 func (x *checkup) ownership() {
 	const check = "records"
 	if x.options.token == "" {
@@ -24,7 +28,6 @@ func (x *checkup) ownership() {
 		x.warn(check, "A list of the customer's own orders is a good first action.", "no personal action lists records without an argument, so whose records are whose was not examined")
 		return
 	}
-	action := x.lists[0]
 	client, err := dialAdmin(x.ctx, x.at.data)
 	if err != nil {
 		x.fail(check, "Start the gate, `vouchsafe serve`, and ask again as the user who runs it.", "the running gate's log cannot be read: %v", err)
@@ -36,6 +39,14 @@ func (x *checkup) ownership() {
 		x.fail(check, "Name it with --gate.", "the gate's address: %v", err)
 		return
 	}
+	for _, action := range x.lists[:min(len(x.lists), maxLists)] {
+		x.list(client, base, action)
+	}
+}
+
+// list performs one action and asks the log what came of it.
+func (x *checkup) list(client *adminClient, base, action string) {
+	const check = "records"
 	got, err := x.web.do(x.ctx, webRequest{method: http.MethodPost, contentType: "application/json", body: `{"args":{}}`,
 		url:    base + "/v1/sites/" + url.PathEscape(x.site.ID) + "/actions/" + url.PathEscape(action),
 		header: http.Header{"Authorization": {"Bearer " + x.options.token}}})
@@ -66,7 +77,11 @@ func (x *checkup) released(action string, e *audit.Entry) {
 	o := e.Outcome
 	switch {
 	case !e.Decision.Allow:
-		x.fail(check, "`vouchsafe audit show "+e.Decision.ID+"` shows the whole decision.", "%s was denied: %s", action, strings.Join(e.Decision.Reasons, ", "))
+		fix := "`vouchsafe audit show " + e.Decision.ID + "` shows the whole decision."
+		if strings.HasPrefix(e.Code(), "identity_") {
+			fix = "`vouchsafe token inspect` shows every check of the token."
+		}
+		x.fail(check, fix, "%s was denied: %s", action, strings.Join(e.Decision.Reasons, ", "))
 	case o == nil || o.Code != "":
 		code := "no outcome"
 		if o != nil {
@@ -80,9 +95,9 @@ func (x *checkup) released(action string, e *audit.Entry) {
 		if x.site.Tokens.FoldEmailLocal {
 			fix = "See that the action's owner leads to the customer's e-mail, and that the shop was asked for this customer's records."
 		}
-		x.fail(check, fix, "the shop returned %s for this customer and the gate recognised none as theirs, so every visitor will be told that they have none", plural(o.Returned, "record"))
+		x.fail(check, fix, "%s: the shop returned %s and the gate recognised none as this customer's, so they are told that they have none", action, plural(o.Returned, "record"))
 	case slices.Contains(o.Withheld, engine.CodeNotOwner):
-		x.warn(check, "Nothing is wrong at the gate; asking for less would be better for the shop.", "the shop returned %s and %d were this customer's; the others were withheld", plural(o.Returned, "record"), o.Released)
+		x.warn(check, "Nothing is wrong at the gate; asking for less would be better for the shop.", "%s: the shop returned %s and %d were this customer's; the others were withheld", action, plural(o.Returned, "record"), o.Released)
 	default:
 		x.ok(check, "%s released %d of the %s that the shop returned", action, o.Released, plural(o.Returned, "record"))
 	}

@@ -80,6 +80,13 @@ func (x *checkup) published() {
 	}
 }
 
+// testMode is for while a site is integrated.
+func (x *checkup) testMode() {
+	if x.site.Tokens.TestMode {
+		x.warn("test mode", "Set test_mode: false before customers are served.", "whoever sends a token is told exactly why it is refused")
+	}
+}
+
 // withoutURL is a request's error without the address, which may hold a secret.
 func withoutURL(err error) error {
 	if e, ok := errors.AsType[*url.Error](err); ok {

@@ -68,5 +68,9 @@ Next:
    vouchsafe connection add shop-admin --site shop --config %[1]s --type api_key --header X-Api-Key --value-env SHOP_API_KEY --base-url https://api.shop.example
 3. Start the gate, and see that nothing is wrong:
    vouchsafe serve --config %[1]s
-   vouchsafe status --config %[1]s`, file)
+   vouchsafe status --config %[1]s
+4. Try it as a customer, before your backend can sign tokens:
+   vouchsafe token mint --site shop --config %[1]s --sub 1 --email you@shop.example
+5. Look for mistakes, above all in the endpoint that mints tokens:
+   vouchsafe doctor --config %[1]s`, file)
 }
