@@ -232,7 +232,7 @@ func (a *app) health() httpapi.Health {
 	for _, s := range *a.sites.Load() {
 		if published := s.verifier.Published(); published != nil {
 			if err := published.Status().Err; err != nil {
-				h.Degraded = append(h.Degraded, "the keys that the issuer of site "+s.site.ID+" publishes cannot be fetched: "+err.Error())
+				h.Degraded = append(h.Degraded, "the keys that the issuer of site "+s.site.ID+" publishes cannot be fetched: "+withoutURL(err).Error())
 			}
 		}
 	}

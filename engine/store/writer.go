@@ -142,7 +142,17 @@ func (db *DB) recover() {
 		return
 	}
 	db.bolt = b
-	db.broken = b.Update(func(tx *bbolt.Tx) error {
-		return tx.Bucket(metaBucket).Put(probeKey, []byte(time.Now().UTC().Format(time.RFC3339Nano)))
-	})
+	// Room for many records, and not just for the few bytes that happen to be
+	// free inside the file: else a full disk would come and go.
+	db.broken = probe(b, make([]byte, probeSize))
+	if db.broken == nil {
+		db.broken = probe(b, []byte(time.Now().UTC().Format(time.RFC3339Nano)))
+	}
+}
+
+// probeSize is how much must fit before a file counts as writable again.
+const probeSize = 256 << 10
+
+func probe(b *bbolt.DB, value []byte) error {
+	return b.Update(func(tx *bbolt.Tx) error { return tx.Bucket(metaBucket).Put(probeKey, value) })
 }
