@@ -35,8 +35,13 @@ func NewCatalog(manifests []*Manifest) (*Catalog, error) {
 			c.actions[def.Name] = entry{a, m}
 		}
 	}
+	records := c.records()
 	for _, def := range c.Actions() {
 		e := c.actions[def.Name]
+		for _, name := range e.unproven(records) {
+			errs = append(errs, fmt.Errorf("%s:%d: %s: body: %q names a record elsewhere in the catalog, and nothing proves here that it is the customer's; %s",
+				e.manifest.File, e.request.bodyLine, def.Name, name, wayOut(name)))
+		}
 		for _, res := range def.Resources {
 			if err := c.proves(e, res); err != nil {
 				errs = append(errs, fmt.Errorf("%s:%d: %s: resource %s: %w",
@@ -64,22 +69,53 @@ func (c *Catalog) proves(e entry, res engine.Resource) error {
 		return fmt.Errorf("%q needs proof itself", res.Action)
 	}
 	required := by.def.Args.Required()
+	takes := res.Argument
+	if !by.def.Args.Has(takes) {
+		if len(required) > 1 {
+			return fmt.Errorf("%q requires more than one argument", res.Action)
+		}
+		takes = strings.Join(required, "")
+	}
+	for _, name := range required {
+		if name != takes {
+			return fmt.Errorf("%q also requires %q, which nothing gives it", res.Action, name)
+		}
+	}
+	lists := by.def.List && slices.Contains(by.def.Fields, "id")
 	switch {
-	case by.def.Args.Has(res.Argument):
-		for _, name := range required {
-			if name != res.Argument {
-				return fmt.Errorf("%q also requires %q, which nothing gives it", res.Action, name)
-			}
-		}
-	case len(required) == 1:
-	case len(required) == 0:
-		if by.response.id == nil && !slices.Contains(by.def.Fields, "id") {
-			return fmt.Errorf("%q lists records without an id to find the argument among", res.Action)
-		}
-	default:
-		return fmt.Errorf("%q requires more than one argument", res.Action)
+	case takes == "" && by.response.id == nil && !lists:
+		return fmt.Errorf("%q lists records without an id to find the argument among; add response: {id: <where it is>} to it", res.Action)
+	case takes != "" && by.def.IDArgument != takes && !(by.def.List && (by.response.id != nil || lists)):
+		return fmt.Errorf("%q does not compare the record it finds with %q, so any record would prove it; add response: {id: <where it is>, id_argument: %s} to it", res.Action, takes, takes)
 	}
 	return nil
+}
+
+// records are the stems of the arguments that some action proves, so that
+// "order" and "orderNo" are known where "order_id" is proven.
+func (c *Catalog) records() map[string]bool {
+	stems := map[string]bool{}
+	for _, e := range c.actions {
+		for _, res := range e.def.Resources {
+			stems[plain(res.Argument)] = true
+			if stem, ok := recordStem(res.Argument); ok && stem != "" {
+				stems[stem] = true
+			}
+		}
+	}
+	return stems
+}
+
+// unproven are the arguments in a personal write's body that name a record by
+// what the catalog says elsewhere.
+func (e entry) unproven(records map[string]bool) []string {
+	if !e.def.Personal || !e.writes() || e.request == nil {
+		return nil
+	}
+	return slices.DeleteFunc(slices.Clone(e.request.bodyArgs), func(name string) bool {
+		stem := plain(name)
+		return e.settled(name) || !records[stem] && !records[strings.TrimSuffix(stem, "s")]
+	})
 }
 
 func (c *Catalog) names() []string {

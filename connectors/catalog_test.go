@@ -33,6 +33,46 @@ const provers = `
     args: {type: object, required: [order_id, zip], properties: {order_id: {type: string}, zip: {type: string}}}
     request: {method: GET, path: "/orders/{order_id}/{zip}"}
     response: {records: .order, owner: .email, fields: [id]}
+  order.searched:
+    title: Search my orders
+    personal: true
+    risk: read
+    args: {type: object, required: [order_id], properties: {order_id: {type: string}}}
+    request: {method: GET, path: /orders/search, query: {q: "{order_id}", email: "{pinned.email}"}}
+    response: {records: .order, owner: .email, fields: [id]}
+  order.found:
+    title: Search my orders by their number
+    personal: true
+    risk: read
+    args: {type: object, required: [order_id], properties: {order_id: {type: string}}}
+    request: {method: GET, path: /orders/search, query: {q: "{order_id}"}}
+    response: {records: .order, id: .id, owner: .email, fields: [id]}
+  order.unnamed:
+    title: Search my orders without comparing
+    personal: true
+    risk: read
+    args: {type: object, required: [order_id], properties: {order_id: {type: string}}}
+    request: {method: GET, path: /orders/search, query: {q: "{order_id}"}}
+    response: {records: .order, id: .id, id_argument: "", owner: .email, fields: [id]}
+  order.narrowed:
+    title: List my orders, or one of them
+    personal: true
+    risk: read
+    args: {type: object, properties: {order_id: {type: string}}}
+    request: {method: GET, path: /orders, query: {id: "{order_id}"}}
+    response: {records: ".orders[]", owner: .email, fields: [id]}
+  order.only:
+    title: Show my one order
+    personal: true
+    risk: read
+    request: {method: GET, path: "/customers/{pinned.subject}/order"}
+    response: {records: .order, id: .id, owner: .email, fields: [id]}
+  order.idless:
+    title: Show my one order without an id
+    personal: true
+    risk: read
+    request: {method: GET, path: "/customers/{pinned.subject}/order"}
+    response: {records: .order, owner: .email, fields: [id]}
   order.public:
     title: Look up any order
     personal: false
@@ -59,6 +99,12 @@ func TestResourcesMustProve(t *testing.T) {
 		"order.touch":    "is not a personal action that only reads",
 		"order.nameless": "without an id to find the argument among",
 		"order.two":      `also requires "zip"`,
+		"order.found":    "",
+		"order.narrowed": "",
+		"order.only":     "",
+		"order.searched": `does not compare the record it finds with "order_id"`,
+		"order.unnamed":  `does not compare the record it finds with "order_id"`,
+		"order.idless":   "without an id to find the argument among",
 	}
 	for by, want := range tests {
 		m := mustParse(t, strings.Replace(base, "resource: {order_id: order.lookup}", "resource: {order_id: "+by+"}", 1)+provers)
@@ -85,7 +131,7 @@ func TestIDArgument(t *testing.T) {
 		want                          string
 		list                          bool
 	}{
-		{"last of the path", "customer: {type: string}, order: {type: string}", `{method: GET, path: "/c/{customer}/o/{order}"}`, `records: .order, id: .id`, "order", false},
+		{"last of the path", "branch: {type: string}, order: {type: string}", `{method: GET, path: "/b/{branch}/o/{order}"}`, `records: .order, id: .id`, "order", false},
 		{"no id", "order: {type: string}", `{method: GET, path: "/o/{order}"}`, `records: .order`, "", false},
 		{"no argument", "", `{method: GET, path: /me}`, `records: .me, id: .id`, "", false},
 		{"the only one of the query", "ref: {type: string}", `{method: GET, path: /o, query: {r: "{ref}"}}`, `records: .order, id: .ref`, "ref", false},

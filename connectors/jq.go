@@ -28,6 +28,7 @@ var (
 // no environment, no files, no modules.
 type expression struct {
 	source string
+	query  *gojq.Query
 	code   *gojq.Code
 }
 
@@ -40,7 +41,7 @@ func compileJQ(source string) (*expression, error) {
 	if err != nil {
 		return nil, fmt.Errorf("not a jq expression: %w", err)
 	}
-	return &expression{source, code}, nil
+	return &expression{source, q, code}, nil
 }
 
 // all returns what the expression gives for the input, as long as ctx lasts.

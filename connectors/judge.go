@@ -1,6 +1,8 @@
 package connectors
 
 import (
+	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -39,8 +41,24 @@ func (r *reader) judge(a *action, seen map[string]bool) {
 			r.failAt(a.line, "%s: a personal action that reads must say in response where its records are and who owns each (records, owner)", def.Name)
 		}
 	}
+	for _, name := range slices.Sorted(maps.Keys(a.notRecord)) {
+		_, proven := a.resource[name]
+		switch {
+		case !def.Args.Has(name):
+			r.failAt(a.notRecord[name], "%s: not_a_record: %q is not an argument%s", def.Name, name, suggest(name, def.Args.Names()))
+		case proven:
+			r.failAt(a.notRecord[name], "%s: not_a_record: %q is in resource too", def.Name, name)
+		}
+	}
+	if !writes && slices.Contains([]string{"PUT", "PATCH", "DELETE"}, q.method) {
+		r.failAt(q.line, "%s: request: a %s changes something, so risk is not read", def.Name, q.method)
+	}
+	if def.Personal {
+		r.judgeCustomers(a)
+	}
 	if def.Personal && writes {
 		r.judgeWrite(a)
+		r.judgeBody(a)
 	}
 	if !writes && p.records != nil && len(p.fields) == 0 {
 		r.failAt(p.line, "%s: response: fields must say what of a record may be shown", def.Name)
@@ -48,26 +66,101 @@ func (r *reader) judge(a *action, seen map[string]bool) {
 	r.identify(a)
 }
 
+// judgeCustomers refuses an argument that says whose account is meant.
+func (r *reader) judgeCustomers(a *action) {
+	for _, name := range a.def.Args.Names() {
+		if namesCustomer(name) && !a.settled(name) {
+			r.failAt(a.line, "%s: args: %q says whose account is meant, and only the token may say that: use pinned instead, or, if it names no customer, add not_a_record: [%s]", a.def.Name, name, name)
+		}
+	}
+}
+
 // judgeWrite refuses a personal write without a way to prove whose record it
 // changes.
 func (r *reader) judgeWrite(a *action) {
 	def, q, p := a.def, a.request, a.response
+	before := len(r.errs)
 	for _, name := range slices.Concat(q.pathArgs, q.queryArgs) {
-		if _, proven := a.resource[name]; !proven {
-			r.failAt(q.line, "%s: %q says what is changed, and nothing proves that it is the customer's; add resource: {%s: <an action that reads it>}", def.Name, name, name)
+		_, proven := a.resource[name]
+		_, vouched := a.notRecord[name]
+		if !proven && !vouched {
+			r.failAt(q.line, "%s: %q says what is changed, and nothing proves that it is the customer's; %s", def.Name, name, wayOut(name))
 		}
 	}
-	if len(def.Resources) == 0 && len(q.pathArgs)+len(q.queryArgs) == 0 && !q.usesPinned {
-		r.failAt(q.line, "%s: nothing in the request is the customer's: name their record in resource, or use pinned", def.Name)
+	sent := slices.Concat(q.pathArgs, q.queryArgs, q.bodyArgs)
+	theirs := q.pinsCustomer
+	for _, res := range def.Resources {
+		required := slices.Contains(def.Args.Required(), res.Argument)
+		theirs = theirs || required && slices.Contains(sent, res.Argument)
+		if !required && !q.pinsCustomer && def.Args.Has(res.Argument) {
+			r.failAt(a.resource[res.Argument], "%s: resource: without %q nothing would say whose record is changed; make the argument required, or use pinned.email or pinned.subject in the request", def.Name, res.Argument)
+		}
+	}
+	if !theirs && len(r.errs) == before {
+		r.failAt(q.line, "%s: nothing in the request is the customer's: send an argument that resource proves, or use pinned.email or pinned.subject", def.Name)
 	}
 	if p.records != nil && p.owner == nil {
 		r.failAt(p.line, "%s: response: a customer's records need an owner", def.Name)
 	}
 }
 
+// judgeBody refuses a personal write whose body could name a record that
+// nothing proves, or say something else of the customer than the pin does.
+func (r *reader) judgeBody(a *action) {
+	def, q := a.def, a.request
+	if q.body == nil {
+		return
+	}
+	if q.use.hidden != "" {
+		r.failAt(q.bodyLine, "%s: body: %q does not show which arguments are sent under which names; name each, as in {start: .args.start}, or send .args", def.Name, q.use.hidden)
+		return
+	}
+	for _, name := range q.bodyArgs {
+		if namesRecord(name) && !a.settled(name) {
+			r.failAt(q.bodyLine, "%s: body: %q names a record, and nothing proves that it is the customer's; %s", def.Name, name, wayOut(name))
+		}
+		inside := contents{root: def.Args.Source()}
+		open := inside.open(anySchema(def.Args.Property(name)), 0)
+		for _, member := range slices.Sorted(slices.Values(inside.names)) {
+			if (namesRecord(member) || namesCustomer(member)) && !a.settled(name) {
+				r.failAt(q.bodyLine, "%s: body: %q holds %q, which names a record or a customer; make that an argument of its own, or, if it does not, add not_a_record: [%s]", def.Name, name, member, name)
+			}
+			if q.use.pinnedKeys[member] {
+				r.failAt(q.bodyLine, "%s: body: %q holds %q, which the body sets from pinned; call it something else", def.Name, name, member)
+			}
+		}
+		if open && !a.settled(name) {
+			r.failAt(q.bodyLine, "%s: body: %q could hold anything, other customers' records too: give it a type and, where it holds objects or lists, their properties and items; or add not_a_record: [%s]", def.Name, name, name)
+		}
+		if q.use.allArgs && q.use.pinnedKeys[name] {
+			r.failAt(q.bodyLine, "%s: body: %q is an argument, and the body sets it from pinned; call one of them something else", def.Name, name)
+		}
+	}
+}
+
+// anySchema is a property's schema as JSON Schema has it: none admits anything.
+func anySchema(property map[string]any) any {
+	if property == nil {
+		return true
+	}
+	return property
+}
+
+// settled reports an argument that needs no proof, or has one: it is in
+// resource or not_a_record, or the manifest lists its values.
+func (a *action) settled(name string) bool {
+	_, proven := a.resource[name]
+	_, vouched := a.notRecord[name]
+	return proven || vouched || fixed(a.def.Args.Property(name))
+}
+
+func wayOut(name string) string {
+	return fmt.Sprintf("add resource: {%s: <an action that reads it>} or, if it names nobody's record, not_a_record: [%s]", name, name)
+}
+
 // judgeKnowledge holds an action of the knowledge base to what it can do.
 func (r *reader) judgeKnowledge(a *action, seen map[string]bool) {
-	for _, key := range []string{"request", "response", "resource", "reply", "timeout"} {
+	for _, key := range []string{"request", "response", "resource", "not_a_record", "reply", "timeout"} {
 		if seen[key] {
 			r.failAt(a.line, "%s: an action of the knowledge base has no %s", a.def.Name, key)
 		}
@@ -101,6 +194,25 @@ func (r *reader) identify(a *action) {
 		def.IDArgument = q.onlyID(a)
 	}
 	def.List = p.many() && def.IDArgument == ""
+}
+
+// missing sets the statuses that mean there is no such record. A system that
+// keeps somebody else's record back with another status than it has for none
+// must not thereby tell that there is one.
+func (a *action) missing() {
+	switch p := a.response; {
+	case p.notFound != nil:
+	case a.asksForRecord():
+		p.notFound = []int{403, 404, 410}
+	default:
+		p.notFound = []int{404}
+	}
+}
+
+// asksForRecord reports a personal read whose arguments may name a record of
+// somebody else.
+func (a *action) asksForRecord() bool {
+	return a.def.Personal && !a.writes() && a.request != nil && (a.def.IDArgument != "" || len(a.request.pathArgs) > 0)
 }
 
 // listID is the argument that picks one record out of a reply shaped as a list:

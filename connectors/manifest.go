@@ -40,6 +40,9 @@ type action struct {
 	timeout  time.Duration
 	line     int
 	resource map[string]int // argument -> line, for problems found later
+	// notRecord are the arguments of which the manifest says that they name
+	// neither a record nor a customer, with their lines.
+	notRecord map[string]int
 }
 
 // Bounds on an action's timeout.
@@ -125,8 +128,8 @@ func (r *reader) name(n *yaml.Node, what string) string {
 // readAction reads one action and judges it as a whole.
 func (r *reader) readAction(at pair, m *Manifest) *action {
 	def := &engine.Action{Name: at.key, Connector: m.Connector}
-	a := &action{def: def, response: &response{notFound: []int{404}}, timeout: defaultTimeout,
-		line: at.at.Line, resource: map[string]int{}}
+	a := &action{def: def, response: &response{}, timeout: defaultTimeout,
+		line: at.at.Line, resource: map[string]int{}, notRecord: map[string]int{}}
 	var request, args *yaml.Node
 	seen := r.keys(at.value, at.key, map[string]func(*yaml.Node){
 		"title":    func(n *yaml.Node) { def.Title = r.text(n, "title") },
@@ -145,6 +148,11 @@ func (r *reader) readAction(at pair, m *Manifest) *action {
 		},
 		"args":     func(n *yaml.Node) { args = n },
 		"resource": func(n *yaml.Node) { r.readResource(n, a) },
+		"not_a_record": func(n *yaml.Node) {
+			for _, item := range r.list(n, "not_a_record") {
+				a.notRecord[r.text(item, "an argument of not_a_record")] = item.Line
+			}
+		},
 		"request":  func(n *yaml.Node) { request = n },
 		"response": func(n *yaml.Node) { a.response = r.readResponse(n) },
 		"reply": func(n *yaml.Node) {
@@ -170,7 +178,7 @@ func (r *reader) readAction(at pair, m *Manifest) *action {
 			def.MinTier = engine.Pro
 		}
 	}
-	def.Args = r.readArgs(args, def.Name, a.line)
+	def.Args = r.readArgs(args, def, a.line)
 	switch {
 	case m.Kind == KindKnowledge:
 		r.judgeKnowledge(a, seen)
@@ -181,6 +189,7 @@ func (r *reader) readAction(at pair, m *Manifest) *action {
 			r.judge(a, seen)
 		}
 	}
+	a.missing()
 	for _, f := range a.response.fields {
 		def.Fields = append(def.Fields, f.name)
 	}
@@ -188,7 +197,7 @@ func (r *reader) readAction(at pair, m *Manifest) *action {
 }
 
 // readArgs compiles the argument schema, nil when it cannot be.
-func (r *reader) readArgs(n *yaml.Node, name string, line int) *engine.ArgSchema {
+func (r *reader) readArgs(n *yaml.Node, def *engine.Action, line int) *engine.ArgSchema {
 	var source map[string]any
 	if n != nil {
 		line = n.Line
@@ -201,17 +210,20 @@ func (r *reader) readArgs(n *yaml.Node, name string, line int) *engine.ArgSchema
 			return nil
 		}
 	}
+	if def.Personal && def.Risk != engine.Read {
+		closeObjects(source, false)
+	}
 	schema, err := engine.CompileArgs(source)
 	if err != nil {
-		r.failAt(line, "%s: args: %s", name, strings.ReplaceAll(err.Error(), "\n", " "))
+		r.failAt(line, "%s: args: %s", def.Name, strings.ReplaceAll(err.Error(), "\n", " "))
 		return nil
 	}
 	if schema.Has("pinned") {
-		r.failAt(line, "%s: args: pinned values are not arguments", name)
+		r.failAt(line, "%s: args: pinned values are not arguments", def.Name)
 	}
 	for _, required := range schema.Required() {
 		if !schema.Has(required) {
-			r.failAt(line, "%s: args: %q is required but not declared%s", name, required, suggest(required, schema.Names()))
+			r.failAt(line, "%s: args: %q is required but not declared%s", def.Name, required, suggest(required, schema.Names()))
 		}
 	}
 	return schema

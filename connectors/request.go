@@ -4,8 +4,9 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"maps"
 	"net/url"
-	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -25,8 +26,11 @@ type request struct {
 
 	// Which arguments the parts refer to, in the order they are named.
 	pathArgs, queryArgs, bodyArgs []string
-	usesPinned                    bool
-	line                          int
+	use                           *bodyUse // of the body; nil for none
+	// pinsCustomer: the request says whose it is by a pinned e-mail or subject.
+	pinsCustomer bool
+	line         int
+	bodyLine     int
 }
 
 // parameter is one entry of the query.
@@ -77,18 +81,23 @@ func (r *reader) readRequest(n *yaml.Node, personal bool, args *engine.ArgSchema
 			}
 		},
 		"body": func(n *yaml.Node) {
-			source := r.text(n, "body")
 			var err error
-			if q.body, err = compileJQ(source); err != nil {
+			if q.body, err = compileJQ(r.text(n, "body")); err != nil {
 				r.failf(n, "body: %v", err)
 				return
 			}
-			q.bodyArgs = r.bodyReferences(n, source, q, personal, args)
+			q.bodyLine, q.use = n.Line, useOf(q.body.query)
+			q.bodyArgs = r.bodyReferences(n, q, personal, args)
 		},
 	})
 	for _, key := range []string{"method", "path"} {
 		if !seen[key] {
 			r.failf(n, "request: %s is missing", key)
+		}
+	}
+	for _, p := range q.query {
+		if q.path != nil && q.path.asksFor(p.name) {
+			r.failf(n, "request: query %q is in the path's query too", p.name)
 		}
 	}
 	if q.method == "GET" && q.body != nil {
@@ -167,49 +176,41 @@ func (r *reader) variables(n *yaml.Node, what string, vars []string, q *request,
 }
 
 func (r *reader) pinned(n *yaml.Node, what, name string, q *request, personal bool) {
-	q.usesPinned = true
-	known := false
-	for _, p := range pinnedNames {
-		known = known || p == name
-	}
+	q.pinsCustomer = q.pinsCustomer || name == "email" || name == "subject" // people share names
 	switch {
 	case !personal:
 		r.failf(n, "%s: a public action has no customer, so it cannot use pinned.%s", what, name)
-	case !known:
+	case !slices.Contains(pinnedNames, name):
 		r.failf(n, "%s: there is no pinned.%s%s", what, name, suggest(name, append([]string(nil), pinnedNames...)))
 	}
 }
 
-var (
-	argsReference   = regexp.MustCompile(`\.args\b(?:\.([A-Za-z_][A-Za-z0-9_]*)|\["([^"]*)"\])?`)
-	pinnedReference = regexp.MustCompile(`\.pinned\b(?:\.([A-Za-z_][A-Za-z0-9_]*)|\["([^"]*)"\])?`)
-)
-
-// bodyReferences finds the arguments a body names. ".args" alone is all of them.
-func (r *reader) bodyReferences(n *yaml.Node, source string, q *request, personal bool, args *engine.ArgSchema) []string {
-	for _, m := range pinnedReference.FindAllStringSubmatch(source, -1) {
-		name := m[1] + m[2]
-		if name == "" {
-			q.usesPinned = true
-			if !personal {
-				r.failf(n, "body: a public action has no customer, so it cannot use pinned")
-			}
-			continue
-		}
+// bodyReferences checks what a body refers to, and returns the arguments.
+// ".args" alone is all of them.
+func (r *reader) bodyReferences(n *yaml.Node, q *request, personal bool, args *engine.ArgSchema) []string {
+	for _, name := range slices.Sorted(maps.Keys(q.use.unknown)) {
+		r.failf(n, "body: there is no .%s, only .args and .pinned", name)
+	}
+	for _, name := range slices.Sorted(maps.Keys(q.use.pinned)) {
 		r.pinned(n, "body", name, q, personal)
+	}
+	if q.use.wholly && q.use.hidden == "" {
+		q.pinsCustomer = true
+		if !personal {
+			r.failf(n, "body: a public action has no customer, so it cannot use pinned")
+		}
 	}
 	if args == nil {
 		return nil
 	}
 	var used []string
-	for _, m := range argsReference.FindAllStringSubmatch(source, -1) {
-		name := m[1] + m[2]
-		switch {
-		case name == "":
-			used = append(used, args.Names()...)
-		case !args.Has(name):
+	if q.use.allArgs {
+		used = args.Names()
+	}
+	for _, name := range slices.Sorted(maps.Keys(q.use.args)) {
+		if !args.Has(name) {
 			r.failf(n, "body: .args.%s is not an argument%s", name, suggest(name, args.Names()))
-		default:
+		} else if !q.use.allArgs {
 			used = append(used, name)
 		}
 	}

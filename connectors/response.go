@@ -18,7 +18,7 @@ type response struct {
 	owner    *expression // of a record; nil for none
 	subject  bool        // owner gives a subject rather than an e-mail address
 	fields   []field
-	notFound []int // statuses that mean the record does not exist
+	notFound []int // statuses that mean the record does not exist; nil when not said
 	idArg    *string
 	line     int
 }
@@ -31,7 +31,7 @@ type field struct {
 
 // readResponse reads an action's response. Without one, nothing comes back.
 func (r *reader) readResponse(n *yaml.Node) *response {
-	p := &response{line: n.Line, notFound: []int{404}}
+	p := &response{line: n.Line}
 	seen := r.keys(n, "response", map[string]func(*yaml.Node){
 		"records": func(n *yaml.Node) { p.records = r.jq(n, "records") },
 		"id":      func(n *yaml.Node) { p.id = r.jq(n, "id") },
@@ -50,7 +50,7 @@ func (r *reader) readResponse(n *yaml.Node) *response {
 		},
 		"fields": func(n *yaml.Node) { p.fields = r.readFields(n) },
 		"not_found": func(n *yaml.Node) {
-			p.notFound = nil
+			p.notFound = []int{}
 			for _, item := range r.list(n, "not_found") {
 				status := r.integer(item, "a status of not_found")
 				if status != 0 && (status < 400 || status > 499) {

@@ -82,6 +82,11 @@ func (c *REST) Call(ctx context.Context, claim gate.Claim, permit gate.Permit) (
 		return gate.Response{}, a.unanswered(ctx, err)
 	}
 	if err := a.refused(reply); err != nil {
+		if a.def.List && a.asksForRecord() && engine.CodeOf(err) == engine.CodeNotFound {
+			// A list below somebody else's record comes out empty, and so must
+			// one below a record that does not exist.
+			return gate.Response{Status: reply.Status}, nil
+		}
 		return gate.Response{Status: reply.Status}, err
 	}
 	records, err := a.read(ctx, reply.Body, claim.Args)

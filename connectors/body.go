@@ -1,0 +1,426 @@
+package connectors
+
+import (
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/itchyny/gojq"
+)
+
+// origin is what a value within a body may be or come from. The first three
+// are the objects a body is given, whose members are not yet accounted for.
+type origin uint8
+
+const (
+	theInput  origin = 1 << iota // {args, pinned}
+	theArgs                      // .args
+	thePinned                    // .pinned
+	ofArgs                       // made from arguments that are accounted for
+	ofPinned                     // made from pinned values that are accounted for
+)
+
+// made is what o is once it is a part of something else.
+const made = ofArgs | ofPinned
+
+// bodyUse is what a body takes from its input. It errs on the side of too much:
+// no argument reaches the body that it does not name.
+type bodyUse struct {
+	args    map[string]bool
+	allArgs bool // .args as a whole
+	pinned  map[string]bool
+	wholly  bool // .pinned as a whole
+
+	// pinnedKeys are the members that are set from pinned values.
+	pinnedKeys map[string]bool
+	// unknown are the members of the input, other than args and pinned, that it
+	// asks for.
+	unknown map[string]bool
+	// hidden is a part of the body that keeps what it takes, or what it calls
+	// it, from being read off; "" for none.
+	hidden string
+}
+
+// useOf reads off a body which arguments and pinned values it takes.
+func useOf(q *gojq.Query) *bodyUse {
+	u := &bodyUse{args: map[string]bool{}, pinned: map[string]bool{}, pinnedKeys: map[string]bool{}, unknown: map[string]bool{}}
+	u.take(u.query(q, theInput, nil), q)
+	return u
+}
+
+// scope is the origins of variables. It is never changed once made.
+type scope map[string]origin
+
+func (s scope) with(name string, o origin) scope {
+	out := maps.Clone(s)
+	if out == nil {
+		out = scope{}
+	}
+	out[name] |= o
+	return out
+}
+
+// hide keeps the first part of the body that cannot be read off.
+func (u *bodyUse) hide(part interface{ String() string }) {
+	u.allArgs, u.wholly = true, true
+	if u.hidden == "" {
+		u.hidden = part.String()
+	}
+}
+
+// take accounts for a value that is used as it is.
+func (u *bodyUse) take(o origin, part interface{ String() string }) origin {
+	out := o & made
+	if o&theInput != 0 {
+		u.hide(part)
+		out |= made
+	}
+	if o&theArgs != 0 {
+		u.allArgs = true
+		out |= ofArgs
+	}
+	if o&thePinned != 0 {
+		u.wholly = true
+		out |= ofPinned
+	}
+	return out
+}
+
+// member is the origin of a value's member of a known name.
+func (u *bodyUse) member(o origin, name string) origin {
+	out := o & made
+	if o&theInput != 0 {
+		switch name {
+		case "args":
+			out |= theArgs
+		case "pinned":
+			out |= thePinned
+		default:
+			u.unknown[name] = true
+		}
+	}
+	if o&theArgs != 0 {
+		u.args[name] = true
+		out |= ofArgs
+	}
+	if o&thePinned != 0 {
+		u.pinned[name] = true
+		out |= ofPinned
+	}
+	return out
+}
+
+func (u *bodyUse) query(q *gojq.Query, in origin, vars scope) origin {
+	switch {
+	case q == nil:
+		return 0
+	case len(q.FuncDefs) > 0 || len(q.Imports) > 0 || q.Meta != nil:
+		u.hide(q)
+		return made
+	case q.Term != nil:
+		return u.term(q.Term, in, vars)
+	case len(q.Patterns) > 0:
+		left := u.query(q.Left, in, vars)
+		return u.query(q.Right, in, u.bind(vars, q.Patterns, left, q.Left))
+	}
+	switch q.Op {
+	case gojq.OpPipe:
+		return u.query(q.Right, u.query(q.Left, in, vars), vars)
+	case gojq.OpComma, gojq.OpAlt:
+		return u.query(q.Left, in, vars) | u.query(q.Right, in, vars)
+	case gojq.OpAssign, gojq.OpModify, gojq.OpUpdateAdd, gojq.OpUpdateSub, gojq.OpUpdateMul,
+		gojq.OpUpdateDiv, gojq.OpUpdateMod, gojq.OpUpdateAlt:
+		whole := u.take(in, q)
+		inside := whole
+		if q.Op != gojq.OpModify {
+			inside = in
+		}
+		value := u.take(u.query(q.Right, inside, vars), q.Right)
+		if value&ofPinned != 0 {
+			u.keysOf(q.Left)
+		}
+		if dynamic(q.Left) {
+			u.hide(q)
+		}
+		return whole | value
+	}
+	return u.take(u.query(q.Left, in, vars), q.Left) | u.take(u.query(q.Right, in, vars), q.Right)
+}
+
+// bind adds the variables of patterns that take a value apart.
+func (u *bodyUse) bind(vars scope, patterns []*gojq.Pattern, value origin, part interface{ String() string }) scope {
+	for _, p := range patterns {
+		if p.Name != "" {
+			vars = vars.with(p.Name, value)
+			continue
+		}
+		taken := u.take(value, part)
+		for _, inner := range p.Array {
+			vars = u.bind(vars, []*gojq.Pattern{inner}, taken, part)
+		}
+		for _, o := range p.Object {
+			if strings.HasPrefix(o.Key, "$") {
+				vars = vars.with(o.Key, taken)
+			}
+			if o.KeyString != nil || o.KeyQuery != nil {
+				u.query(o.KeyQuery, taken, vars)
+				u.text(o.KeyString, taken, vars)
+			}
+			if o.Val != nil {
+				vars = u.bind(vars, []*gojq.Pattern{o.Val}, taken, part)
+			}
+		}
+	}
+	return vars
+}
+
+func (u *bodyUse) term(t *gojq.Term, in origin, vars scope) origin {
+	var out origin
+	switch t.Type {
+	case gojq.TermTypeIdentity:
+		out = in
+	case gojq.TermTypeIndex:
+		out = u.index(t.Index, in, in, vars)
+	case gojq.TermTypeFunc:
+		out = u.call(t.Func, in, vars)
+	case gojq.TermTypeObject:
+		out = u.object(t.Object, in, vars)
+	case gojq.TermTypeArray:
+		out = u.take(u.query(t.Array.Query, in, vars), t)
+	case gojq.TermTypeUnary:
+		out = u.take(u.term(t.Unary.Term, in, vars), t)
+	case gojq.TermTypeString:
+		out = u.text(t.Str, in, vars)
+	case gojq.TermTypeFormat:
+		if out = u.text(t.Str, in, vars); t.Str == nil {
+			out = u.take(in, t)
+		}
+	case gojq.TermTypeIf:
+		out = u.branch(t.If, in, vars)
+	case gojq.TermTypeTry:
+		out = u.query(t.Try.Body, in, vars) | u.query(t.Try.Catch, made, vars)
+	case gojq.TermTypeReduce:
+		r := t.Reduce
+		vars := u.bind(vars, r.Patterns, u.query(r.Query, in, vars), r.Query)
+		u.take(u.query(r.Start, in, vars), r.Start)
+		u.take(u.query(r.Update, made, vars), r.Update)
+		out = made
+	case gojq.TermTypeForeach:
+		f := t.Foreach
+		vars := u.bind(vars, f.Patterns, u.query(f.Query, in, vars), f.Query)
+		u.take(u.query(f.Start, in, vars), f.Start)
+		u.take(u.query(f.Update, made, vars), f.Update)
+		u.take(u.query(f.Extract, made, vars), t)
+		out = made
+	case gojq.TermTypeLabel:
+		out = u.query(t.Label.Body, in, vars)
+	case gojq.TermTypeQuery:
+		out = u.query(t.Query, in, vars)
+	case gojq.TermTypeNull, gojq.TermTypeTrue, gojq.TermTypeFalse, gojq.TermTypeNumber, gojq.TermTypeBreak:
+	default: // "..", and whatever the language may yet grow
+		out = u.take(in, t) | made
+	}
+	for _, s := range t.SuffixList {
+		switch {
+		case s.Index != nil:
+			out = u.index(s.Index, out, in, vars)
+		case s.Iter:
+			out = u.take(out, t)
+		}
+	}
+	return out
+}
+
+// index is a member of o; what says which one sees the input of the term.
+func (u *bodyUse) index(x *gojq.Index, o, in origin, vars scope) origin {
+	if name, ok := constantName(x); ok {
+		return u.member(o, name)
+	}
+	u.text(x.Str, in, vars)
+	for _, q := range []*gojq.Query{x.Start, x.End} {
+		u.take(u.query(q, in, vars), x)
+	}
+	return u.take(o, x)
+}
+
+// constantName is the name of a member that is written out.
+func constantName(x *gojq.Index) (string, bool) {
+	switch {
+	case x.Name != "":
+		return x.Name, true
+	case x.Str != nil:
+		return x.Str.Str, x.Str.Queries == nil
+	case x.Start != nil && !x.IsSlice:
+		return constant(x.Start)
+	}
+	return "", false
+}
+
+// constant is the text of an expression that is nothing but one.
+func constant(q *gojq.Query) (string, bool) {
+	if q == nil || q.Term == nil || q.Term.Type != gojq.TermTypeString || q.Term.Str.Queries != nil || len(q.Term.SuffixList) > 0 || len(q.FuncDefs) > 0 {
+		return "", false
+	}
+	return q.Term.Str.Str, true
+}
+
+func (u *bodyUse) text(s *gojq.String, in origin, vars scope) origin {
+	var out origin
+	if s != nil {
+		for _, q := range s.Queries {
+			out |= u.take(u.query(q, in, vars), q)
+		}
+	}
+	return out
+}
+
+func (u *bodyUse) branch(e *gojq.If, in origin, vars scope) origin {
+	u.take(u.query(e.Cond, in, vars), e.Cond)
+	out := u.query(e.Then, in, vars)
+	for _, elif := range e.Elif {
+		u.take(u.query(elif.Cond, in, vars), elif.Cond)
+		out |= u.query(elif.Then, in, vars)
+	}
+	if e.Else == nil {
+		return out | in
+	}
+	return out | u.query(e.Else, in, vars)
+}
+
+func (u *bodyUse) object(e *gojq.Object, in origin, vars scope) origin {
+	var out origin
+	for _, kv := range e.KeyVals {
+		key, fixed := strings.TrimPrefix(kv.Key, "$"), kv.Key != ""
+		var name origin
+		switch {
+		case kv.KeyString != nil:
+			key, fixed = kv.KeyString.Str, kv.KeyString.Queries == nil
+			name = u.text(kv.KeyString, in, vars)
+		case kv.KeyQuery != nil:
+			if key, fixed = constant(kv.KeyQuery); !fixed {
+				name = u.take(u.query(kv.KeyQuery, in, vars), kv.KeyQuery)
+			}
+		}
+		var value origin
+		switch {
+		case kv.Val != nil:
+			value = u.query(kv.Val, in, vars)
+		case strings.HasPrefix(kv.Key, "$"):
+			value = vars[kv.Key]
+		case fixed:
+			value = u.member(in, key)
+		default:
+			value = in
+		}
+		value = u.take(value, kv)
+		if value&ofPinned != 0 && fixed {
+			u.pinnedKeys[key] = true
+		}
+		if name&ofArgs != 0 {
+			u.hide(kv) // an argument would choose what the other system reads
+		}
+		out |= value | name
+	}
+	return out
+}
+
+// Functions that do not look at their input: without arguments, and with ones
+// that they hand it to.
+var (
+	blind       = []string{"now", "empty", "infinite", "nan"}
+	transparent = []string{"error", "first", "last", "limit", "skip", "isempty", "range", "select"}
+)
+
+// namers make names of members, or whole objects, out of values.
+var namers = []string{"fromjson", "from_entries", "with_entries", "setpath", "fromstream", "INDEX"}
+
+func (u *bodyUse) call(f *gojq.Func, in origin, vars scope) origin {
+	if strings.HasPrefix(f.Name, "$") {
+		return vars[f.Name] // none for $ENV, which is empty, and $__loc__
+	}
+	unseen := transparent
+	if len(f.Args) == 0 {
+		unseen = blind
+	}
+	seen, out := in, origin(0)
+	if !slices.Contains(unseen, f.Name) {
+		seen = u.take(in, f)
+		out = seen
+	}
+	for _, arg := range f.Args {
+		out |= u.take(u.query(arg, seen, vars), arg)
+	}
+	if out&made != 0 && slices.Contains(namers, f.Name) && !sifts(f) {
+		u.hide(f)
+	}
+	if f.Name == "select" {
+		return out | in
+	}
+	return out
+}
+
+// sifts reports with_entries(select(...)), which leaves members out and names none.
+func sifts(f *gojq.Func) bool {
+	if f.Name != "with_entries" || len(f.Args) != 1 {
+		return false
+	}
+	t := f.Args[0].Term
+	return t != nil && t.Type == gojq.TermTypeFunc && t.Func.Name == "select" && len(t.SuffixList) == 0 && len(f.Args[0].FuncDefs) == 0
+}
+
+// keysOf keeps the names of the members that an assignment of a pinned value
+// sets.
+func (u *bodyUse) keysOf(q *gojq.Query) {
+	if q == nil {
+		return
+	}
+	u.keysOf(q.Left)
+	u.keysOf(q.Right)
+	if q.Term == nil {
+		return
+	}
+	u.keysOf(q.Term.Query)
+	if q.Term.Index != nil {
+		if name, ok := constantName(q.Term.Index); ok {
+			u.pinnedKeys[name] = true
+		}
+	}
+	for _, s := range q.Term.SuffixList {
+		if s.Index != nil {
+			if name, ok := constantName(s.Index); ok {
+				u.pinnedKeys[name] = true
+			}
+		}
+	}
+}
+
+// dynamic reports an assignment to anything but members that are written out.
+func dynamic(q *gojq.Query) bool {
+	switch {
+	case len(q.FuncDefs) > 0 || len(q.Patterns) > 0:
+		return true
+	case q.Term == nil:
+		return q.Op != gojq.OpPipe && q.Op != gojq.OpComma || dynamic(q.Left) || dynamic(q.Right)
+	}
+	var steps []*gojq.Index
+	switch t := q.Term; t.Type {
+	case gojq.TermTypeIdentity:
+	case gojq.TermTypeIndex:
+		steps = append(steps, t.Index)
+	case gojq.TermTypeQuery:
+		if dynamic(t.Query) {
+			return true
+		}
+	default:
+		return true
+	}
+	for _, s := range q.Term.SuffixList {
+		if s.Index != nil {
+			steps = append(steps, s.Index)
+		}
+	}
+	return slices.ContainsFunc(steps, func(x *gojq.Index) bool {
+		_, ok := constantName(x)
+		return !ok
+	})
+}
