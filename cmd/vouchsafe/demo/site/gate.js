@@ -31,6 +31,7 @@
   };
   const outcomes = {
     done: "done",
+    asked: "asked first, before anything else",
     confirmation_required: "waiting for a yes",
     not_found: "the visitor was told that there is no such record",
     connector_failed: "the shop’s system refused or failed", connector_timeout: "the shop’s system did not answer",
