@@ -153,7 +153,9 @@ deny contains reason(rego.metadata.rule()) if input.action.args.order_id == "666
 	}
 	add("plain", 50, func(*Input) {})
 	add("absent", 7, func(in *Input) { in.Identity, in.Target = Identity{State: "absent"}, "" })
-	add("free", 5, func(in *Input) { in.Site = &engine.Site{ID: "small", Tier: engine.Free, MaxTokenLifetime: 15 * time.Minute} })
+	add("free", 5, func(in *Input) {
+		in.Site = &engine.Site{ID: "small", Tier: engine.Free, MaxTokenLifetime: 15 * time.Minute}
+	})
 	add("closed", 4, func(in *Input) { in.Args = map[string]any{"order_id": "666"} })
 	add("write", 2, func(in *Input) {
 		in.Action = &engine.Action{Name: "order.note", Personal: true, Risk: engine.Write, MinTier: engine.Pro}
