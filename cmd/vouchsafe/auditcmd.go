@@ -16,7 +16,7 @@ import (
 
 func (c *cli) auditCommand() *cobra.Command {
 	var data string
-	cmd := group("audit", "Read the decision log", c.auditListCommand(&data), c.auditShowCommand(&data))
+	cmd := group("audit", "Read the decision log", c.auditListCommand(&data), c.auditShowCommand(&data), c.auditExportCommand(&data))
 	dataFlag(cmd, &data)
 	return cmd
 }

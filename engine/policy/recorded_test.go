@@ -147,7 +147,9 @@ func TestStandInsAreConsistentInOneExportOnly(t *testing.T) {
 	again.Args, again.Identity.Claims = nil, nil
 	_, _, recs := exported(t, s, record(t, s, "d_1", telling()), record(t, s, "d_2", again))
 	_, _, other := exported(t, s, record(t, s, "d_1", telling()))
-	email := func(r Recorded) string { return document(decoded(t, r.Input).(map[string]any)).text("identity", "email") }
+	email := func(r Recorded) string {
+		return document(decoded(t, r.Input).(map[string]any)).text("identity", "email")
+	}
 	if a, b := email(recs[0]), email(recs[1]); a != b || a == "" {
 		t.Errorf("one person is %s and %s in one export", a, b)
 	}
