@@ -49,8 +49,9 @@ type worker struct {
 
 // evaluate asks for the value of the compiled query's one variable. It goes to
 // topdown directly: the rego package spends a goroutine, a transaction and a
-// conversion to Go values on every evaluation.
-func (s *Set) evaluate(ctx context.Context, query ast.Body, input ast.Value) (ast.Value, error) {
+// conversion to Go values on every evaluation. Whoever looks on, or evaluates
+// in another way, tunes the query.
+func (s *Set) evaluate(ctx context.Context, query ast.Body, input ast.Value, tune ...func(*topdown.Query)) (ast.Value, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("evaluating the policy: %w", err)
 	}
@@ -68,6 +69,9 @@ func (s *Set) evaluate(ctx context.Context, query ast.Body, input ast.Value) (as
 	if ctx.Done() != nil {
 		w.cancel.ctx = ctx
 		q.WithCancel(&w.cancel)
+	}
+	for _, f := range tune {
+		f(q)
 	}
 	var value ast.Value
 	results := 0

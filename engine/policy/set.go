@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -32,6 +33,8 @@ type Set struct {
 	authz    ast.Body
 	release  ast.Body
 	rules    map[string]engine.Reason // by code, as METADATA says
+	modules  map[string]*ast.Module   // as they were written, for probes
+	waived   map[string]bool          // sites whose tier the policy may let slide
 	workers  sync.Pool                // of *worker
 }
 
@@ -104,7 +107,9 @@ func (src *source) compile() (*Set, Problems) {
 		store:    inmem.NewFromASTObject(data),
 		data:     baseData{data},
 		rules:    reasons(rulesOf(src.modules)),
+		modules:  src.modules,
 	}
+	s.waived, _ = waivedTiers(src.data) // well-formed, or reading it would have failed
 	if s.txn, err = s.store.NewTransaction(context.Background()); err != nil {
 		return nil, Problems{{Code: ProblemData, Message: err.Error()}}
 	}
@@ -138,6 +143,10 @@ func (s *Set) Revision() string { return s.revision }
 
 // Reasons returns the texts of every code that the policy's METADATA declares.
 func (s *Set) Reasons() map[string]engine.Reason { return maps.Clone(s.rules) }
+
+// Waived returns the ids of the sites whose tier the policy is not held to,
+// sorted. The gate's own lock holds every site to its tier all the same.
+func (s *Set) Waived() []string { return slices.Sorted(maps.Keys(s.waived)) }
 
 // Engine holds the Set in force.
 type Engine struct{ active atomic.Pointer[Set] }

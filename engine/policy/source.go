@@ -169,6 +169,10 @@ func (src *source) readData(text []byte) Problems {
 		return fail(1, 1, ProblemData, "the top level is not a mapping", "")
 	}
 	src.data = data
+	if _, wrong := waivedTiers(data); wrong != "" {
+		node := find(doc.Content[0], []string{waiveKey})
+		return fail(node.Line, node.Column, ProblemData, wrong, "a waiver looks like this: waive: {tier: [my-site]}")
+	}
 	schemaText, ok := src.text[dataSchemaFile]
 	if !ok {
 		return nil
