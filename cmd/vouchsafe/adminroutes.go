@@ -18,6 +18,7 @@ func (a *app) adminRoutes() []httpapi.AdminRoute {
 		{Method: http.MethodGet, Path: "/v1/admin/sites/:site/revocations", Scope: httpapi.ScopeSite, Query: []string{"limit"}, Serve: a.adminRevocations},
 		{Method: http.MethodPost, Path: "/v1/admin/sites/:site/revocations", Scope: httpapi.ScopeSite, Serve: a.adminRevoke},
 		{Method: http.MethodGet, Path: "/v1/admin/sites/:site/acts", Scope: httpapi.ScopeSite, Query: []string{"limit"}, Serve: a.adminActs},
+		{Method: http.MethodGet, Path: "/v1/admin/decisions/:id/explain", Scope: httpapi.ScopeServe, Serve: a.adminExplain},
 		{Method: http.MethodGet, Path: "/v1/admin/sites/:site", Scope: httpapi.ScopeSite, Serve: a.adminSite},
 		{Method: http.MethodGet, Path: "/v1/admin/kb/:site/documents", Scope: httpapi.ScopeSite, Serve: a.adminDocuments},
 		{Method: http.MethodPost, Path: "/v1/admin/kb/:site/documents", Scope: httpapi.ScopeSite, MaxBody: maxPageBody, Serve: a.adminAddDocument},

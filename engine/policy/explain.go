@@ -180,17 +180,11 @@ func bringsAbout(rule *ast.Rule) bool {
 // trace asks the recorded question and notes which rules fire.
 func (x *explainer) trace() (said, error, []*ast.Rule) {
 	f := &firing{seen: map[position]bool{}}
-	q := topdown.NewQuery(x.set.authz).
-		WithCompiler(x.set.compiler).
-		WithStore(x.set.store).
-		WithTransaction(x.set.txn).
-		WithInput(objectTerm(x.input)).
-		WithStrictBuiltinErrors(true).
-		WithQueryTracer(f)
-	// What it answers is asked for again in the usual way, so that no answer is
-	// explained that the gate would not have taken.
-	_ = q.Iter(x.ctx, func(topdown.QueryResult) error { return nil })
-	r, err := x.set.decideValue(x.ctx, objectTerm(x.input).Value)
+	v, err := x.set.evaluate(x.ctx, x.set.authz, objectTerm(x.input).Value, func(q *topdown.Query) { q.WithQueryTracer(f) })
+	if err != nil {
+		return saidOf(Result{}, err), err, f.rules
+	}
+	r, err := x.set.result(v)
 	return saidOf(r, err), err, f.rules
 }
 
