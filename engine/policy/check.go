@@ -18,6 +18,11 @@ func Check(fsys fs.FS) []Problem {
 	if src == nil {
 		return problems.sorted()
 	}
+	return src.check(problems)
+}
+
+// check adds to the problems of reading all others.
+func (src *source) check(problems Problems) Problems {
 	for name, text := range src.text {
 		if strings.HasSuffix(name, ".rego") {
 			problems = append(problems, checkFormat(name, text)...)

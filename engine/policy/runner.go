@@ -33,7 +33,8 @@ type TestReport struct {
 	Coverage  float64      `json:"coverage"` // percent of the policy's lines that can be evaluated
 	Threshold float64      `json:"threshold"`
 	Uncovered []Uncovered  `json:"uncovered,omitempty"`
-	Dead      []DeadRule   `json:"dead,omitempty"` // rules that no test makes fire
+	Rules     []RuleFires  `json:"rules"`          // every denial and obligation
+	Dead      []DeadRule   `json:"dead,omitempty"` // those of them that no test makes fire
 	Failures  []string     `json:"failures,omitempty"`
 }
 
@@ -67,11 +68,24 @@ type Uncovered struct {
 	Last  int    `json:"last"`
 }
 
+// RuleFires is how often the tests bring a denial or an obligation about.
+type RuleFires struct {
+	DeadRule
+	Kind  string `json:"kind"` // reason or obligation
+	Fired int    `json:"fired"`
+}
+
+// The kinds of rules that are counted.
+const (
+	KindReason     = "reason"
+	KindObligation = "obligation"
+)
+
 // DeadRule is a denial or an obligation that no test brings about.
 type DeadRule struct {
 	File string `json:"file"`
 	Line int    `json:"line"`
-	Name string `json:"name"` // its code, or the rule's name when it has none
+	Name string `json:"name"` // its code or the obligation's kind, or the rule's name when it has none
 }
 
 // Test runs a policy folder's tests. The error says that they could not be run;
@@ -81,6 +95,10 @@ func Test(ctx context.Context, fsys fs.FS, opts TestOptions) (TestReport, error)
 	if len(problems) > 0 {
 		return TestReport{}, problems.sorted()
 	}
+	return src.test(ctx, opts)
+}
+
+func (src *source) test(ctx context.Context, opts TestOptions) (TestReport, error) {
 	modules := copyModules(src.modules, src.tests)
 	store := inmem.NewFromObjectWithOpts(src.data, inmem.OptReturnASTValuesOnRead(true))
 	txn, err := store.NewTransaction(ctx)
@@ -96,7 +114,7 @@ func Test(ctx context.Context, fsys fs.FS, opts TestOptions) (TestReport, error)
 	if timeout <= 0 {
 		timeout = 5 * time.Second
 	}
-	watch := &watcher{cover: cover.New(), fired: map[position]bool{}}
+	watch := &watcher{cover: cover.New(), fired: map[position]int{}}
 	results, err := tester.NewRunner().
 		SetCompiler(src.compiler().WithEnablePrintStatements(true)).
 		SetStore(store).
@@ -166,21 +184,38 @@ func (r *TestReport) measure(src *source, watch *watcher) {
 		if name == "" {
 			name = string(d.rule.Head.Name)
 		}
-		r.dead(d.rule, name, watch)
+		r.count(d.rule, KindReason, name, watch)
 	}
 	for _, name := range sortedNames(src.modules) {
 		for _, rule := range src.modules[name].Rules {
 			if rule.Module.Package.Path.String() == "data.authz" && rule.Head.Name == "oblige" {
-				r.dead(rule, "oblige", watch)
+				r.count(rule, KindObligation, obligationKind(rule), watch)
 			}
 		}
 	}
 }
 
-func (r *TestReport) dead(rule *ast.Rule, name string, watch *watcher) {
-	if !watch.fired[placeOf(rule)] {
-		r.Dead = append(r.Dead, DeadRule{File: rule.Location.File, Line: rule.Location.Row, Name: name})
+func (r *TestReport) count(rule *ast.Rule, kind, name string, watch *watcher) {
+	fires := RuleFires{DeadRule{File: rule.Location.File, Line: rule.Location.Row, Name: name}, kind, watch.fired[placeOf(rule)]}
+	r.Rules = append(r.Rules, fires)
+	if fires.Fired == 0 {
+		r.Dead = append(r.Dead, fires.DeadRule)
 	}
+}
+
+// obligationKind is the kind that an obligation's rule writes out, or the rule's
+// name when it works the kind out.
+func obligationKind(rule *ast.Rule) string {
+	if rule.Head.Key != nil {
+		if o, ok := rule.Head.Key.Value.(ast.Object); ok {
+			if kind := o.Get(memberKind); kind != nil {
+				if s, ok := kind.Value.(ast.String); ok {
+					return string(s)
+				}
+			}
+		}
+	}
+	return rule.Head.Name.String()
 }
 
 // judge says what did not hold.
@@ -219,7 +254,7 @@ func (r *TestReport) judge(opts TestOptions) {
 type watcher struct {
 	cover *cover.Cover
 	mu    sync.Mutex
-	fired map[position]bool
+	fired map[position]int
 }
 
 // position is where a rule begins.
@@ -240,7 +275,7 @@ func (w *watcher) TraceEvent(e topdown.Event) {
 	}
 	if rule, ok := e.Node.(*ast.Rule); ok && rule.Location != nil {
 		w.mu.Lock()
-		w.fired[placeOf(rule)] = true
+		w.fired[placeOf(rule)]++
 		w.mu.Unlock()
 	}
 }

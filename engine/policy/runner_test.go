@@ -59,10 +59,10 @@ test_release if data.release.decision.withheld == []
 		dead     []string
 	}{
 		{name: "all is well", tests: all},
-		{name: "no tests", tests: "", failures: []string{"no test ran", "coverage is", "no test makes these fire: early, late, oblige"}, dead: []string{"late", "early", "oblige"}},
-		{name: "only skipped tests", tests: "package authz_test\n\ntodo_test_x if true\n", failures: []string{"no test ran", "coverage", "fire"}, dead: []string{"late", "early", "oblige"}},
-		{name: "a filter that finds nothing", tests: all, opts: TestOptions{Run: "nothing"}, failures: []string{"no test ran"}, dead: []string{"late", "early", "oblige"}},
-		{name: "one test by name", tests: all, opts: TestOptions{Run: "test_late$"}, dead: []string{"early", "oblige"}},
+		{name: "no tests", tests: "", failures: []string{"no test ran", "coverage is", "no test makes these fire: confirm, early, late"}, dead: []string{"late", "early", "confirm"}},
+		{name: "only skipped tests", tests: "package authz_test\n\ntodo_test_x if true\n", failures: []string{"no test ran", "coverage", "fire"}, dead: []string{"late", "early", "confirm"}},
+		{name: "a filter that finds nothing", tests: all, opts: TestOptions{Run: "nothing"}, failures: []string{"no test ran"}, dead: []string{"late", "early", "confirm"}},
+		{name: "one test by name", tests: all, opts: TestOptions{Run: "test_late$"}, dead: []string{"early", "confirm"}},
 		{name: "a test that fails", tests: all + "\ntest_wrong if input.now == 1 with input as {\"now\": 2}\n", failures: []string{"1 of 5 tests failed"}},
 		{name: "a test with a failing built-in", tests: all + "\ntest_broken if not to_number(\"x\") == 1\n", failures: []string{"1 of 5 tests failed"}},
 		{name: "a rule that never fires", tests: strings.Replace(all, "\"now\": 1}", "\"now\": 6}", 1),
@@ -94,6 +94,9 @@ test_release if data.release.decision.withheld == []
 			}
 			if strings.Join(dead, " ") != strings.Join(tt.dead, " ") {
 				t.Errorf("dead %v, want %v", dead, tt.dead)
+			}
+			if len(report.Rules) != 3 || report.Rules[2].Kind != KindObligation || report.Rules[0].Kind != KindReason {
+				t.Errorf("rules %+v, want two reasons and an obligation", report.Rules)
 			}
 			for _, u := range report.Uncovered {
 				if u.File != "authz/p.rego" && u.File != "release/p.rego" || u.First == 0 {

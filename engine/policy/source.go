@@ -203,10 +203,20 @@ func (src *source) readData(text []byte) Problems {
 // hash names the policy by its content: its Rego without tests, and its data.
 // Schemas and tests change no decision.
 func (src *source) hash() string {
+	sum := src.digest(func(name string) bool {
+		return path.Dir(name) != schemaFolder && !strings.HasSuffix(name, testSuffix)
+	})
+	return hex.EncodeToString(sum[:8])
+}
+
+// whole names everything that was read, tests and schemas too.
+func (src *source) whole() [sha256.Size]byte { return src.digest(func(string) bool { return true }) }
+
+func (src *source) digest(counts func(name string) bool) [sha256.Size]byte {
 	h := sha256.New()
 	var names []string
 	for name := range src.text {
-		if path.Dir(name) != schemaFolder && !strings.HasSuffix(name, testSuffix) {
+		if counts(name) {
 			names = append(names, name)
 		}
 	}
@@ -219,5 +229,5 @@ func (src *source) hash() string {
 			h.Write(part)
 		}
 	}
-	return hex.EncodeToString(h.Sum(nil)[:8])
+	return [sha256.Size]byte(h.Sum(nil))
 }

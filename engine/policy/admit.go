@@ -1,0 +1,260 @@
+package policy
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"fmt"
+	"io/fs"
+	"strings"
+	"sync"
+	"time"
+
+	"vouchsafe/engine"
+)
+
+// The stages of admission, in their order.
+const (
+	StageCheck   = "check"  // it is read, checked and compiled
+	StageTests   = "tests"  // its own tests pass, and cover it
+	StageProbes  = "probes" // it does not open the wall
+	admitProbes  = 6000     // questions asked before a policy is put in force
+	keptVerdicts = 64       // of stages that were passed or failed before
+)
+
+// AdmitOptions say what is asked of a policy before it may be put in force.
+type AdmitOptions struct {
+	Coverage *float64 // the least coverage of its tests, in percent; nil means 100
+	Probe    ProbeOptions
+}
+
+// AdmitReport is what admission came to.
+type AdmitReport struct {
+	Policy string       `json:"policy"` // revision; "" when it does not compile
+	Stages []Stage      `json:"stages"` // those gone through, the failed one last
+	Tests  *TestReport  `json:"tests,omitempty"`
+	Probes *ProbeReport `json:"probes,omitempty"`
+}
+
+// Stage is one stage of admission.
+type Stage struct {
+	Name   string        `json:"name"`
+	Took   time.Duration `json:"took_ns"`
+	Cached bool          `json:"cached,omitempty"` // the same content has gone through it before
+}
+
+// Refusal is why a policy is not put in force.
+type Refusal struct {
+	Stage string
+	Err   error
+}
+
+func (r *Refusal) Error() string {
+	switch r.Stage {
+	case StageTests:
+		return "the policy's own tests do not hold: " + r.Err.Error()
+	case StageProbes:
+		return "the policy opens what must stay closed: " + r.Err.Error()
+	}
+	return r.Err.Error()
+}
+
+func (r *Refusal) Unwrap() error { return r.Err }
+
+// Admit makes a Set of a policy folder that may be put in force: it is whole,
+// its own tests hold, and the probes do not get through it. It reads the folder
+// once, so what was tried is what is returned. The error is a *Refusal, unless
+// ctx ended first. What the same content came to before is not tried again.
+func Admit(ctx context.Context, fsys fs.FS, catalog []*engine.Action, opts AdmitOptions) (*Set, AdmitReport, error) {
+	var report AdmitReport
+	src, problems := read(fsys)
+	if src == nil {
+		return nil, report, &Refusal{StageCheck, problems.sorted()}
+	}
+	if opts.Probe.Limit <= 0 {
+		opts.Probe.Limit = admitProbes
+	}
+	content := src.whole()
+	stage := func(name string, settings any, run func() (verdict, error)) (verdict, error) {
+		started := time.Now()
+		key := verdictKey(name, content, settings)
+		v, known := verdicts.get(key)
+		if !known {
+			var err error
+			if v, err = run(); err != nil {
+				return verdict{}, err
+			}
+			if !v.fleeting {
+				verdicts.put(key, v)
+			}
+		}
+		report.Stages = append(report.Stages, Stage{Name: name, Took: time.Since(started), Cached: known})
+		if v.refusal != nil {
+			return v, &Refusal{name, v.refusal}
+		}
+		return v, nil
+	}
+
+	checked, err := stage(StageCheck, problems, func() (verdict, error) {
+		set, found := src.admissible(problems)
+		if len(found) > 0 {
+			return verdict{refusal: found}, nil
+		}
+		return verdict{set: set}, nil
+	})
+	if err != nil {
+		return nil, report, err
+	}
+	set := checked.set
+	report.Policy = set.Revision()
+
+	wanted := TestOptions{Coverage: opts.Coverage}
+	tested, err := stage(StageTests, wanted.Coverage, func() (verdict, error) {
+		r, err := src.test(ctx, wanted)
+		switch {
+		case ctx.Err() != nil:
+			return verdict{}, ctx.Err()
+		case err != nil:
+			return verdict{refusal: err, fleeting: true}, nil
+		case !r.Passed():
+			return verdict{tests: &r, refusal: r.failure(), fleeting: true}, nil
+		}
+		return verdict{tests: &r}, nil
+	})
+	report.Tests = tested.tests
+	if err != nil {
+		return nil, report, err
+	}
+
+	probed, err := stage(StageProbes, probeSettings(catalog, opts.Probe), func() (verdict, error) {
+		r, err := Probe(ctx, set, catalog, opts.Probe)
+		switch {
+		case ctx.Err() != nil:
+			return verdict{}, ctx.Err()
+		case err != nil:
+			return verdict{refusal: err, fleeting: true}, nil
+		case !r.Passed():
+			return verdict{probes: &r, refusal: r.failure()}, nil
+		}
+		return verdict{probes: &r}, nil
+	})
+	report.Probes = probed.probes
+	if err != nil {
+		return nil, report, err
+	}
+	return set, report, nil
+}
+
+// admissible checks and compiles. How a file is laid out is for its author: it
+// decides nothing.
+func (src *source) admissible(problems Problems) (*Set, Problems) {
+	var found Problems
+	for _, p := range src.check(problems) {
+		if p.Code != ProblemFormat {
+			found = append(found, p)
+		}
+	}
+	if len(found) > 0 {
+		return nil, found
+	}
+	set, found := src.compile()
+	return set, found.sorted()
+}
+
+// failure says which of a policy's tests did not hold, in one line.
+func (r *TestReport) failure() error {
+	said := strings.Join(r.Failures, "; ")
+	for _, t := range r.Tests {
+		if t.Outcome == OutcomeFail || t.Outcome == OutcomeError {
+			return fmt.Errorf("%s (%s at %s:%d)", said, t.Name, t.File, t.Line)
+		}
+	}
+	for _, u := range r.Uncovered {
+		return fmt.Errorf("%s (%s:%d)", said, u.File, u.First)
+	}
+	return fmt.Errorf("%s", said)
+}
+
+func (r *ProbeReport) failure() error {
+	more := ""
+	if n := len(r.Findings); n > 1 {
+		more = fmt.Sprintf("\nand %d more: vouchsafe policy probe shows them", n-1)
+	}
+	return fmt.Errorf("%s%s", r.Findings[0].String(), more)
+}
+
+// verdict is what a stage came to. The refusal is nil when it was passed.
+type verdict struct {
+	set     *Set
+	tests   *TestReport
+	probes  *ProbeReport
+	refusal error
+	// fleeting says that it may come to something else the next time, since
+	// something took too long.
+	fleeting bool
+}
+
+type verdictID [sha256.Size]byte
+
+// verdicts are remembered by the content they are about.
+var verdicts verdictCache
+
+type verdictCache struct {
+	mu    sync.Mutex
+	known map[verdictID]verdict
+	order []verdictID // oldest first
+}
+
+func (c *verdictCache) get(id verdictID) (verdict, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	v, ok := c.known[id]
+	return v, ok
+}
+
+func (c *verdictCache) put(id verdictID, v verdict) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.known == nil {
+		c.known = map[verdictID]verdict{}
+	}
+	if _, known := c.known[id]; !known {
+		c.order = append(c.order, id)
+	}
+	c.known[id] = v
+	if len(c.order) > keptVerdicts {
+		delete(c.known, c.order[0])
+		c.order = c.order[1:]
+	}
+}
+
+// verdictKey is a stage with all that its outcome depends on.
+func verdictKey(stage string, content verdictID, settings any) verdictID {
+	b, err := json.Marshal(settings)
+	if err != nil {
+		b = fmt.Appendf(nil, "%#v", settings)
+	}
+	return sha256.Sum256(fmt.Appendf(nil, "%s\x00%x\x00%s", stage, content, b))
+}
+
+// probeSettings is what probes depend on beside the policy.
+func probeSettings(catalog []*engine.Action, opts ProbeOptions) any {
+	type action struct {
+		Facts  string
+		Args   any
+		Fields []string
+	}
+	var actions []action
+	for _, a := range catalog {
+		one := action{Facts: fmt.Sprint(a.Name, "\x00", a.Personal, a.Risk, a.MinTier), Fields: a.Fields}
+		if a.Args != nil {
+			one.Args = a.Args.Source()
+		}
+		actions = append(actions, one)
+	}
+	var sites []string
+	for _, s := range opts.Sites {
+		sites = append(sites, fmt.Sprint(s.ID, "\x00", s.Tier, s.MaxTokenLifetime))
+	}
+	return []any{actions, sites, opts.Seed, opts.Limit}
+}

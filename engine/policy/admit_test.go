@@ -1,0 +1,148 @@
+package policy
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"testing/fstest"
+
+	"github.com/google/go-cmp/cmp"
+
+	"vouchsafe/engine"
+	"vouchsafe/policies"
+)
+
+func names(stages []Stage) (out []string) {
+	for _, s := range stages {
+		out = append(out, s.Name)
+	}
+	return out
+}
+
+// Each gate of admission is broken on purpose, and nothing gets past it.
+func TestWhatIsNotAdmitted(t *testing.T) {
+	half := 50.0
+	pinning := string(must(policies.FS.ReadFile("authz/pinning.rego")))
+	tests := string(must(policies.FS.ReadFile("authz/authz_test.rego")))
+	lax := strings.Replace(pinning, "not pinned\n", "not pinned\n\tnot input.action.args.order_id == \"4711\"\n", 1)
+	for _, tt := range []struct {
+		name    string
+		changes map[string]string
+		opts    AdmitOptions
+		stage   string
+		says    []string
+	}{
+		{name: "no Rego", changes: map[string]string{"authz/x.rego": "package authz\n\nx if {\n"}, stage: StageCheck, says: []string{"authz/x.rego"}},
+		{name: "a built-in that is not there", changes: map[string]string{"authz/x.rego": "package authz\n\nx := http.send({})\n"}, stage: StageCheck, says: []string{"http.send"}},
+		{name: "a misspelt field", changes: map[string]string{"authz/x.rego": "package authz\n\nx if input.target.emial == \"x\"\n"}, stage: StageCheck, says: []string{"did you mean email?"}},
+		{name: "a setting nobody knows", changes: map[string]string{dataFile: "tires: {}\n"}, stage: StageCheck, says: []string{"data.yaml"}},
+		{name: "a denial without METADATA", changes: map[string]string{"authz/x.rego": "package authz\n\ndeny contains reason(rego.metadata.rule()) if input.now == 1\n"}, stage: StageCheck, says: []string{"custom.code"}},
+		{name: "a waiver of pinning", changes: map[string]string{dataFile: string(must(policies.FS.ReadFile(dataFile))) + "waive: {pinning: [demo]}\n"}, stage: StageCheck, says: []string{"only tier can be waived"}},
+		{name: "a file nothing reads", changes: map[string]string{"notes.json": "{}"}, stage: StageCheck, says: []string{"nothing reads this file"}},
+		{name: "no tests", changes: map[string]string{"authz/authz_test.rego": "", "release/release_test.rego": ""}, stage: StageTests, says: []string{"no test ran"}},
+		{name: "a test that fails", changes: map[string]string{"authz/x_test.rego": "package authz_test\n\ntest_x if false\n"}, stage: StageTests,
+			says: []string{"1 of", "test_x at authz/x_test.rego:3"}},
+		{name: "a line no test reaches", changes: map[string]string{"authz/x.rego": "package authz\n\nx if input.now == 1\n"}, stage: StageTests, says: []string{"coverage", "authz/x.rego:3"}},
+		{name: "a dead rule, at any coverage", changes: map[string]string{"authz/x.rego": "package authz\n\n" + annotated("x") + "deny contains reason(rego.metadata.rule()) if input.now == 1\n"},
+			opts: AdmitOptions{Coverage: &half}, stage: StageTests, says: []string{"no test makes these fire: x"}},
+		{name: "a back door with a test of its own", stage: StageProbes, says: []string{"another account", `"4711"`},
+			changes: map[string]string{"authz/pinning.rego": lax,
+				"authz/authz_test.rego": tests + "\ntest_back_door if _allowed(_with({\"target/email\": \"x\", \"action/args\": {\"order_id\": \"4711\"}}))\n"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			set, report, err := Admit(t.Context(), shippedFiles(t, tt.changes), probeCatalog(t), tt.opts)
+			var refusal *Refusal
+			if set != nil || !errors.As(err, &refusal) || refusal.Stage != tt.stage {
+				t.Fatalf("Admit = %v, %v; want a refusal at %s", set, err, tt.stage)
+			}
+			for _, says := range tt.says {
+				if !strings.Contains(err.Error(), says) {
+					t.Errorf("refused with %q, want ...%s...", err, says)
+				}
+			}
+			var want []string
+			for _, stage := range []string{StageCheck, StageTests, StageProbes} {
+				want = append(want, stage)
+				if stage == tt.stage {
+					break
+				}
+			}
+			if diff := cmp.Diff(want, names(report.Stages)); diff != "" {
+				t.Errorf("stages (-want +got):\n%s", diff)
+			}
+		})
+	}
+	if set, _, err := Admit(t.Context(), fstest.MapFS{}, nil, AdmitOptions{}); set != nil || err == nil {
+		t.Errorf("Admit(nothing) = %v, %v", set, err)
+	}
+}
+
+func TestShippedPolicyIsAdmitted(t *testing.T) {
+	catalog := probeCatalog(t)
+	admit := func(changes map[string]string, catalog []*engine.Action) (*Set, AdmitReport) {
+		t.Helper()
+		set, report, err := Admit(t.Context(), shippedFiles(t, changes), catalog, AdmitOptions{Probe: ProbeOptions{Seed: 99, Limit: 2000}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return set, report
+	}
+	cached := func(r AdmitReport) (out []bool) {
+		for _, s := range r.Stages {
+			out = append(out, s.Cached)
+		}
+		return out
+	}
+	first, report := admit(nil, catalog)
+	if report.Policy != shipped(t).Revision() || !report.Tests.Passed() || !report.Probes.Passed() || report.Probes.Probes == 0 {
+		t.Errorf("report %+v", report)
+	}
+	again, report := admit(nil, catalog)
+	if diff := cmp.Diff([]bool{true, true, true}, cached(report)); diff != "" || again != first {
+		t.Errorf("the same content was tried again (-want +got):\n%s", diff)
+	}
+	if report.Tests == nil || report.Probes == nil {
+		t.Error("what is known already is not reported")
+	}
+	_, report = admit(nil, catalog[:2])
+	if diff := cmp.Diff([]bool{true, true, false}, cached(report)); diff != "" {
+		t.Errorf("another catalog (-want +got):\n%s", diff)
+	}
+	more := string(must(policies.FS.ReadFile("release/release_test.rego"))) + "\ntest_more if true\n"
+	_, report = admit(map[string]string{"release/release_test.rego": more}, catalog)
+	if diff := cmp.Diff([]bool{false, false, false}, cached(report)); diff != "" {
+		t.Errorf("another test (-want +got):\n%s", diff)
+	}
+	// How it is laid out is no reason to refuse a policy.
+	_, report = admit(map[string]string{"release/release_test.rego": more + "\n\n\n"}, catalog)
+	if len(report.Stages) != 3 {
+		t.Errorf("a file that is not formatted: %+v", report)
+	}
+}
+
+func TestAdmissionThatIsCutShortIsNoVerdict(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	files := shippedFiles(t, map[string]string{"release/x_test.rego": "package release_test\n\ntest_short if true\n"})
+	set, _, err := Admit(ctx, files, probeCatalog(t), AdmitOptions{})
+	if set != nil || !errors.Is(err, context.Canceled) {
+		t.Errorf("Admit(cancelled) = %v, %v; want context.Canceled", set, err)
+	}
+	if _, _, err := Admit(t.Context(), files, probeCatalog(t), AdmitOptions{Probe: ProbeOptions{Limit: 1000}}); err != nil {
+		t.Errorf("Admit afterwards: %v", err)
+	}
+}
+
+func BenchmarkAdmit(b *testing.B) {
+	for b.Loop() {
+		verdicts = verdictCache{}
+		_, r, err := Admit(b.Context(), policies.FS, probeCatalog(b), AdmitOptions{})
+		if err != nil {
+			b.Fatal(r, err)
+		}
+		for _, s := range r.Stages {
+			b.ReportMetric(float64(s.Took.Milliseconds()), s.Name+"-ms")
+		}
+	}
+}
