@@ -86,13 +86,20 @@ func assemble(ctx context.Context, s settings) (_ *app, err error) {
 			a.close()
 		}
 	}()
-	set, err := policy.Compile(s.policies)
+	catalog, probes, err := probesOf(s.sites)
+	if err != nil {
+		return nil, err
+	}
+	set, _, err := policy.Admit(ctx, s.policies, catalog, policy.AdmitOptions{Probe: probes})
 	if err != nil {
 		return nil, fmt.Errorf("the policies cannot be used: %w", err)
 	}
 	a.policy = policy.NewEngine(set)
 	revision := func() string { return a.policy.Active().Revision() }
 	if a.audit, err = audit.Open(filepath.Join(s.data, auditFile), store.Options{}); err != nil {
+		return nil, err
+	}
+	if err := a.recordWaivers(ctx, set, s.sites); err != nil {
 		return nil, err
 	}
 	if a.state, err = store.Open(filepath.Join(s.data, stateFile), "state", store.Options{}); err != nil {
@@ -168,13 +175,9 @@ func (a *app) served(sites []siteSettings, p connectors.ProviderClient) (map[str
 
 // bind joins a site's actions to their connectors.
 func bind(s siteSettings, p connectors.ProviderClient, base *kb.Base) (*gate.Site, error) {
-	manifests := s.manifests
-	if s.knowledge != nil && !declaresKnowledge(manifests) {
-		manifests = append(manifests[:len(manifests):len(manifests)], connectors.KnowledgeManifest())
-	}
-	catalog, err := connectors.NewCatalog(manifests)
+	catalog, err := s.catalog()
 	if err != nil {
-		return nil, fmt.Errorf("site %s: %w", s.site.ID, err)
+		return nil, err
 	}
 	made := map[*connectors.Manifest]gate.Connector{}
 	var bindings []gate.Binding
@@ -191,15 +194,6 @@ func bind(s siteSettings, p connectors.ProviderClient, base *kb.Base) (*gate.Sit
 	}
 	site := s.site
 	return gate.NewSite(&site, bindings)
-}
-
-func declaresKnowledge(ms []*connectors.Manifest) bool {
-	for _, m := range ms {
-		if m.Kind == connectors.KindKnowledge {
-			return true
-		}
-	}
-	return false
 }
 
 // importHelp brings a site's help folder into the knowledge base. A page that

@@ -183,10 +183,6 @@ func demoSites(shop, publicKey string) ([]siteSettings, error) {
 	}
 	var out []siteSettings
 	for _, id := range demo.Sites {
-		tier := engine.Pro
-		if id == demo.FreeSiteID {
-			tier = engine.Free
-		}
 		key, err := identity.ParsePublicKey(demo.KeyID, "ES256", pem)
 		if err != nil {
 			return nil, err
@@ -196,13 +192,20 @@ func demoSites(shop, publicKey string) ([]siteSettings, error) {
 		if err != nil {
 			return nil, err
 		}
-		out = append(out, siteSettings{
-			site: engine.Site{ID: id, Name: demo.Name, Tier: tier, Location: loc, SignInURL: shop + "/login",
-				Origins: []string{shop}, MaxTokenLifetime: 15 * time.Minute},
-			verifier: v, manifests: manifests, knowledge: demo.Help, knowledgeURL: shop + "/help",
-		})
+		site := demoSite(id)
+		site.Location, site.SignInURL, site.Origins = loc, shop+"/login", []string{shop}
+		out = append(out, siteSettings{site: site, verifier: v, manifests: manifests, knowledge: demo.Help, knowledgeURL: shop + "/help"})
 	}
 	return out, nil
+}
+
+// demoSite is one of the demo's sites, as policies see it.
+func demoSite(id string) engine.Site {
+	tier := engine.Pro
+	if id == demo.FreeSiteID {
+		tier = engine.Free
+	}
+	return engine.Site{ID: id, Name: demo.Name, Tier: tier, MaxTokenLifetime: 15 * time.Minute}
 }
 
 func demoManifests() ([]*connectors.Manifest, error) {

@@ -17,7 +17,7 @@ import (
 )
 
 func (c *cli) policyCommand() *cobra.Command {
-	return group("policy", "Check and test the policies", c.policyCheckCommand(), c.policyTestCommand(), c.policyReplayCommand(), c.policyExplainCommand())
+	return group("policy", "Check, test, probe and replay the policies", c.policyCheckCommand(), c.policyTestCommand(), c.policyProbeCommand(), c.policyReplayCommand(), c.policyExplainCommand())
 }
 
 // policyFolder is a policy folder that a command is about.
