@@ -102,7 +102,7 @@ func (s *Set) Explain(ctx context.Context, rec Recorded, texts map[string]engine
 		return out, nil
 	}
 	x := &explainer{ctx: ctx, set: s, input: input.(map[string]any), refused: recorded.refused}
-	answer, problem, rules := x.trace()
+	answer, rules, problem := x.trace()
 	out.Answer = answer.verdict()
 	if problem != nil {
 		out.Problem = problem.Error()
@@ -178,14 +178,14 @@ func bringsAbout(rule *ast.Rule) bool {
 }
 
 // trace asks the recorded question and notes which rules fire.
-func (x *explainer) trace() (said, error, []*ast.Rule) {
+func (x *explainer) trace() (said, []*ast.Rule, error) {
 	f := &firing{seen: map[position]bool{}}
 	v, err := x.set.evaluate(x.ctx, x.set.authz, objectTerm(x.input).Value, func(q *topdown.Query) { q.WithQueryTracer(f) })
 	if err != nil {
-		return saidOf(Result{}, err), err, f.rules
+		return saidOf(Result{}, err), f.rules, err
 	}
 	r, err := x.set.result(v)
-	return saidOf(r, err), err, f.rules
+	return saidOf(r, err), f.rules, err
 }
 
 // ask puts a changed question.

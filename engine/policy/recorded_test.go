@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net/mail"
 	"regexp"
 	"strings"
@@ -307,4 +308,54 @@ func BenchmarkCorpus(b *testing.B) {
 		n += len(batch)
 	}
 	b.ReportMetric(float64(n)/b.Elapsed().Seconds(), "decisions/s")
+}
+
+// TestStandInsKeepWhatIsEqual holds random questions to the schema and to the
+// relations among whoever is in them.
+func TestStandInsKeepWhatIsEqual(t *testing.T) {
+	s := shipped(t)
+	people, schema := newStandIns(s), inputSchema(t)
+	named := func(v any) []string {
+		var out []string
+		for _, path := range [][]string{{"identity", "subject"}, {"identity", "email"}, {"identity", "name"}, {"identity", "token_id"},
+			{"target", "email"}, {"conversation", "id"}, {"conversation", "subject"}} {
+			text, _ := reach(v, path...).(string)
+			out = append(out, text)
+		}
+		for _, list := range []string{"emails", "names"} {
+			texts, _ := reach(v, "asserted", list).([]any)
+			for _, text := range texts {
+				out = append(out, text.(string))
+			}
+		}
+		return out
+	}
+	equal := 0
+	for seed := range uint64(300) {
+		text := randomInput(rand.New(rand.NewPCG(seed, 4)), []string{"Alex@example.com", "cv_x", "1001", "@", "ALEX"}[seed%5]).AppendJSON(nil)
+		replaced, err := people.replace(text)
+		if err != nil {
+			t.Fatalf("replace(%s): %v", text, err)
+		}
+		if err := schema.Validate(decoded(t, replaced)); err != nil {
+			t.Fatalf("%s\nbecame %s: %v", text, replaced, err)
+		}
+		before, after := named(decoded(t, text)), named(decoded(t, replaced))
+		for i := range before {
+			if (before[i] == "") != (after[i] == "") || before[i] != "" && before[i] == after[i] {
+				t.Fatalf("%q became %q in\n%s", before[i], after[i], replaced)
+			}
+			for j := range before[:i] {
+				if (before[i] == before[j]) != (after[i] == after[j]) || strings.EqualFold(before[i], before[j]) != strings.EqualFold(after[i], after[j]) {
+					t.Fatalf("%q and %q became %q and %q", before[i], before[j], after[i], after[j])
+				}
+				if before[i] != "" && before[i] == before[j] {
+					equal++
+				}
+			}
+		}
+	}
+	if equal == 0 {
+		t.Error("no two people of any question are one: the test proves nothing")
+	}
 }
