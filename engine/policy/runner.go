@@ -33,8 +33,8 @@ type TestReport struct {
 	Coverage  float64      `json:"coverage"` // percent of the policy's lines that can be evaluated
 	Threshold float64      `json:"threshold"`
 	Uncovered []Uncovered  `json:"uncovered,omitempty"`
-	Rules     []RuleFires  `json:"rules"`          // every denial and obligation
-	Dead      []DeadRule   `json:"dead,omitempty"` // those of them that no test makes fire
+	Rules     []RuleFires  `json:"rules"`             // every denial and obligation
+	Dead      []DeadRule   `json:"dead,omitempty"`    // those of them that no test makes fire
 	Partial   bool         `json:"partial,omitempty"` // only some tests ran, so that no rule need fire
 	Failures  []string     `json:"failures,omitempty"`
 }
