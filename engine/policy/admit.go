@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io/fs"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -24,7 +25,13 @@ const (
 
 // AdmitOptions say what is asked of a policy before it may be put in force.
 type AdmitOptions struct {
-	Coverage *float64 // the least coverage of its tests, in percent; nil means 100
+	// Strict asks for what `policy check` and `policy test` ask for: METADATA on
+	// every denial, tests, and their coverage. Without it a policy may have no
+	// tests, but those that it has must hold.
+	Strict bool
+	// Coverage is the least coverage of the tests, in percent, when Strict; nil
+	// means 100.
+	Coverage *float64
 	Probe    ProbeOptions
 }
 
@@ -95,8 +102,8 @@ func Admit(ctx context.Context, fsys fs.FS, catalog []*engine.Action, opts Admit
 		return v, nil
 	}
 
-	checked, err := stage(StageCheck, problems, func() (verdict, error) {
-		set, found := src.admissible(problems)
+	checked, err := stage(StageCheck, []any{problems, opts.Strict}, func() (verdict, error) {
+		set, found := src.admissible(problems, opts.Strict)
 		if len(found) > 0 {
 			return verdict{refusal: found}, nil
 		}
@@ -109,14 +116,17 @@ func Admit(ctx context.Context, fsys fs.FS, catalog []*engine.Action, opts Admit
 	report.Policy = set.Revision()
 
 	wanted := TestOptions{Coverage: opts.Coverage}
-	tested, err := stage(StageTests, wanted.Coverage, func() (verdict, error) {
+	tested, err := stage(StageTests, []any{wanted.Coverage, opts.Strict}, func() (verdict, error) {
+		if !opts.Strict && len(src.tests) == 0 {
+			return verdict{}, nil
+		}
 		r, err := src.test(ctx, wanted)
 		switch {
 		case ctx.Err() != nil:
 			return verdict{}, ctx.Err()
 		case err != nil:
 			return verdict{refusal: err, fleeting: true}, nil
-		case !r.Passed():
+		case opts.Strict && !r.Passed() || r.broken():
 			return verdict{tests: &r, refusal: r.failure(), fleeting: true}, nil
 		}
 		return verdict{tests: &r}, nil
@@ -146,11 +156,11 @@ func Admit(ctx context.Context, fsys fs.FS, catalog []*engine.Action, opts Admit
 }
 
 // admissible checks and compiles. How a file is laid out is for its author: it
-// decides nothing.
-func (src *source) admissible(problems Problems) (*Set, Problems) {
+// decides nothing. Nor does what a rule says of itself.
+func (src *source) admissible(problems Problems, strict bool) (*Set, Problems) {
 	var found Problems
 	for _, p := range src.check(problems) {
-		if p.Code != ProblemFormat {
+		if p.Code != ProblemFormat && (strict || p.Code != ProblemMetadata && p.Code != ProblemDuplicate) {
 			found = append(found, p)
 		}
 	}
@@ -159,6 +169,11 @@ func (src *source) admissible(problems Problems) (*Set, Problems) {
 	}
 	set, found := src.compile()
 	return set, found.sorted()
+}
+
+// broken reports that a test that was run did not hold.
+func (r *TestReport) broken() bool {
+	return slices.ContainsFunc(r.Tests, func(t TestResult) bool { return t.Outcome == OutcomeFail || t.Outcome == OutcomeError })
 }
 
 // failure says which of a policy's tests did not hold, in one line.

@@ -20,6 +20,31 @@ func names(stages []Stage) (out []string) {
 	return out
 }
 
+// A policy may be put in force without tests, METADATA or coverage. Tests that
+// it has must hold, and the wall stays where it is.
+func TestWhatIsAdmittedAtTheStart(t *testing.T) {
+	untested := map[string]string{"authz/authz_test.rego": "", "release/release_test.rego": "",
+		"authz/x.rego": "package authz\n\ndeny contains {\"code\": \"x\", \"message\": \"y\"} if input.now == 1\n"}
+	if set, _, err := Admit(t.Context(), shippedFiles(t, untested), probeCatalog(t), AdmitOptions{}); set == nil || err != nil {
+		t.Errorf("a stricter policy without tests: %v", err)
+	}
+	for name, tt := range map[string]struct {
+		changes map[string]string
+		stage   string
+	}{
+		"a test that fails": {map[string]string{"authz/x_test.rego": "package authz_test\n\ntest_x if false\n"}, StageTests},
+		"one that allows everything": {map[string]string{"authz/authz_test.rego": "", "release/release_test.rego": "",
+			"authz/confirmation.rego": "", "authz/expiry.rego": "", "authz/identity.rego": "", "authz/pinning.rego": "", "authz/tier.rego": "",
+			"authz/decision.rego": "package authz\n\ndecision := {\"allow\": true, \"reasons\": [], \"obligations\": []}\n"}, StageProbes},
+	} {
+		set, _, err := Admit(t.Context(), shippedFiles(t, tt.changes), probeCatalog(t), AdmitOptions{})
+		var refusal *Refusal
+		if set != nil || !errors.As(err, &refusal) || refusal.Stage != tt.stage {
+			t.Errorf("%s: %v; want a refusal at %s", name, err, tt.stage)
+		}
+	}
+}
+
 // Each gate of admission is broken on purpose, and nothing gets past it.
 func TestWhatIsNotAdmitted(t *testing.T) {
 	half := 50.0
@@ -45,12 +70,13 @@ func TestWhatIsNotAdmitted(t *testing.T) {
 			says: []string{"1 of", "test_x at authz/x_test.rego:3"}},
 		{name: "a line no test reaches", changes: map[string]string{"authz/x.rego": "package authz\n\nx if input.now == 1\n"}, stage: StageTests, says: []string{"coverage", "authz/x.rego:3"}},
 		{name: "a dead rule, at any coverage", changes: map[string]string{"authz/x.rego": "package authz\n\n" + annotated("x") + "deny contains reason(rego.metadata.rule()) if input.now == 1\n"},
-			opts: AdmitOptions{Coverage: &half}, stage: StageTests, says: []string{"no test makes these fire: x"}},
+			opts: AdmitOptions{Strict: true, Coverage: &half}, stage: StageTests, says: []string{"no test makes these fire: x"}},
 		{name: "a back door with a test of its own", stage: StageProbes, says: []string{"another account", `"4711"`},
 			changes: map[string]string{"authz/pinning.rego": lax,
 				"authz/authz_test.rego": tests + "\ntest_back_door if _allowed(_with({\"target/email\": \"x\", \"action/args\": {\"order_id\": \"4711\"}}))\n"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
+			tt.opts.Strict = true
 			set, report, err := Admit(t.Context(), shippedFiles(t, tt.changes), probeCatalog(t), tt.opts)
 			var refusal *Refusal
 			if set != nil || !errors.As(err, &refusal) || refusal.Stage != tt.stage {
@@ -73,7 +99,7 @@ func TestWhatIsNotAdmitted(t *testing.T) {
 			}
 		})
 	}
-	if set, _, err := Admit(t.Context(), fstest.MapFS{}, nil, AdmitOptions{}); set != nil || err == nil {
+	if set, _, err := Admit(t.Context(), fstest.MapFS{}, nil, AdmitOptions{Strict: true}); set != nil || err == nil {
 		t.Errorf("Admit(nothing) = %v, %v", set, err)
 	}
 }
@@ -82,7 +108,7 @@ func TestShippedPolicyIsAdmitted(t *testing.T) {
 	catalog := probeCatalog(t)
 	admit := func(changes map[string]string, catalog []*engine.Action) (*Set, AdmitReport) {
 		t.Helper()
-		set, report, err := Admit(t.Context(), shippedFiles(t, changes), catalog, AdmitOptions{Probe: ProbeOptions{Seed: 99, Limit: 2000}})
+		set, report, err := Admit(t.Context(), shippedFiles(t, changes), catalog, AdmitOptions{Strict: true, Probe: ProbeOptions{Seed: 99, Limit: 2000}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -125,11 +151,11 @@ func TestAdmissionThatIsCutShortIsNoVerdict(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	files := shippedFiles(t, map[string]string{"release/x_test.rego": "package release_test\n\ntest_short if true\n"})
-	set, _, err := Admit(ctx, files, probeCatalog(t), AdmitOptions{})
+	set, _, err := Admit(ctx, files, probeCatalog(t), AdmitOptions{Strict: true})
 	if set != nil || !errors.Is(err, context.Canceled) {
 		t.Errorf("Admit(cancelled) = %v, %v; want context.Canceled", set, err)
 	}
-	if _, _, err := Admit(t.Context(), files, probeCatalog(t), AdmitOptions{Probe: ProbeOptions{Limit: 1000}}); err != nil {
+	if _, _, err := Admit(t.Context(), files, probeCatalog(t), AdmitOptions{Strict: true, Probe: ProbeOptions{Limit: 1000}}); err != nil {
 		t.Errorf("Admit afterwards: %v", err)
 	}
 }
@@ -137,7 +163,7 @@ func TestAdmissionThatIsCutShortIsNoVerdict(t *testing.T) {
 func BenchmarkAdmit(b *testing.B) {
 	for b.Loop() {
 		verdicts = verdictCache{}
-		_, r, err := Admit(b.Context(), policies.FS, probeCatalog(b), AdmitOptions{})
+		_, r, err := Admit(b.Context(), policies.FS, probeCatalog(b), AdmitOptions{Strict: true})
 		if err != nil {
 			b.Fatal(r, err)
 		}
