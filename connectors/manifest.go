@@ -4,6 +4,8 @@
 package connectors
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"regexp"
 	"slices"
@@ -29,7 +31,8 @@ type Manifest struct {
 	Kind       string // KindREST or KindKnowledge
 	Connection string // the connection its calls go through; "" for KindKnowledge
 
-	actions map[string]*action
+	revision string // of the file's content
+	actions  map[string]*action
 }
 
 // action is an entry of the catalog with what its connector needs to perform it.
@@ -60,7 +63,8 @@ var (
 // each with file and line.
 func ParseManifest(file string, src []byte) (*Manifest, error) {
 	r := &reader{file: file}
-	m := &Manifest{File: file, actions: map[string]*action{}}
+	sum := sha256.Sum256(src)
+	m := &Manifest{File: file, revision: hex.EncodeToString(sum[:8]), actions: map[string]*action{}}
 	root := r.document(src)
 	if root == nil {
 		return nil, errors.Join(r.errs...)
@@ -127,7 +131,7 @@ func (r *reader) name(n *yaml.Node, what string) string {
 
 // readAction reads one action and judges it as a whole.
 func (r *reader) readAction(at pair, m *Manifest) *action {
-	def := &engine.Action{Name: at.key, Connector: m.Connector}
+	def := &engine.Action{Name: at.key, Connector: m.Connector, Revision: m.revision}
 	a := &action{def: def, response: &response{}, timeout: defaultTimeout,
 		line: at.at.Line, resource: map[string]int{}, notRecord: map[string]int{}}
 	var request, args *yaml.Node

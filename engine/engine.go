@@ -127,6 +127,8 @@ type Action struct {
 	Reply string
 	// Connector names the manifest's connector, for the audit.
 	Connector string
+	// Revision names the content of the manifest that declares the action.
+	Revision string
 }
 
 // Resource is an argument that names a record, proven by a read action.

@@ -115,5 +115,9 @@ func (x *checkup) gateURL() (string, error) {
 	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
 		host = "127.0.0.1"
 	}
+	if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
+		// The token would travel in the clear.
+		return "", errors.New("the gate is not on this machine: name its https address with --gate")
+	}
 	return "http://" + net.JoinHostPort(host, port), nil
 }

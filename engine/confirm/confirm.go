@@ -23,6 +23,8 @@ type Pending struct {
 	Args    map[string]any
 	Summary string
 	Expires time.Time
+	// MustConfirm says that it was asked for before anybody had signed in.
+	MustConfirm bool
 }
 
 // stored is a Pending on disk with everything it is bound to.
@@ -40,6 +42,7 @@ type stored struct {
 	Summary      string         `json:"summary"`
 	Decision     string         `json:"decision"` // that asked for the confirmation
 	MustConfirm  bool           `json:"must_confirm,omitempty"`
+	Definition   string         `json:"definition,omitempty"` // revision of the action's manifest
 }
 
 const recordVersion = 1
@@ -94,6 +97,9 @@ func (s *Store) Do(ctx context.Context, r gate.Request, confirm string) (Result,
 		// nothing any more: the gate starts the request over.
 		r.Confirmed, r.Follows = taken.Policy, taken.Decision
 		r.MustConfirm = r.MustConfirm || taken.MustConfirm
+		if a, ok := r.Site.Action(r.Intent.Action); !ok || a.Revision != taken.Definition {
+			r.Confirmed = "" // nor to an action that has become another
+		}
 		r.IdempotencyKey = confirm
 	}
 	res, err := s.gate.Do(ctx, r)
@@ -166,7 +172,7 @@ func (s *Store) issue(ctx context.Context, r gate.Request, res gate.Result) (*Pe
 	hash := engine.ArgsHash(r.Intent.Args)
 	p := &stored{Version: recordVersion, Site: r.Site.ID, Subject: v.Subject(), Email: v.Email(), Conversation: r.Conversation.ID,
 		Action: r.Intent.Action, Args: r.Intent.Args, ArgsHash: hash[:], Policy: res.Decision.Policy,
-		Decision: res.Decision.ID, MustConfirm: r.MustConfirm,
+		Decision: res.Decision.ID, MustConfirm: r.MustConfirm, Definition: res.Action.Revision,
 		Summary: phrase.Summary(phrase.Said{Site: r.Site.Site, Action: res.Action, Args: r.Intent.Args, Before: res.Before})}
 	id, expires := engine.NewSecretID("pa"), now.Add(DefaultLife)
 	err := s.db.Commit(ctx, func(tx *bbolt.Tx) error { return s.write(tx, id, p, expires, now) })
@@ -197,7 +203,7 @@ func (s *Store) Find(id string, h Holder) (Pending, error) {
 		if p == nil || p.Spent || !h.holds(p) {
 			return errSpent
 		}
-		out = Pending{ID: id, Action: p.Action, Args: p.Args, Summary: p.Summary, Expires: expires}
+		out = Pending{ID: id, Action: p.Action, Args: p.Args, Summary: p.Summary, Expires: expires, MustConfirm: p.MustConfirm}
 		return nil
 	})
 	return out, err

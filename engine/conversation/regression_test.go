@@ -167,3 +167,25 @@ func TestControlCharactersAreLeftOut(t *testing.T) {
 		}
 	}
 }
+
+// A yes is to what was summarised: an action that has become another asks again.
+func TestAYesIsToTheActionAsItWas(t *testing.T) {
+	w, s := setUp(t)
+	c := newChat(t, w, s).as(Alex)
+	first := c.say("cancel order 1002", "confirm")
+	var bs []gate.Binding
+	for _, a := range Actions(t) {
+		a.Revision = "another manifest"
+		bs = append(bs, gate.Binding{Action: a, Connector: w.Shop})
+	}
+	site, err := gate.NewSite(w.Pro.Site, bs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.site = site
+	second := c.confirm(first.Pending, "confirm")
+	if w.Shop.Status("1002") != "processing" {
+		t.Fatal("a yes to the old action was carried out by the new one")
+	}
+	c.confirm(second.Pending, "result")
+}

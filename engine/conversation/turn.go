@@ -287,7 +287,7 @@ func (t *turn) confirm(ctx context.Context, id string, asserted engine.Asserted)
 	if engine.CodeOf(err) != engine.CodeAuditUnavailable {
 		t.answered(ctx, id)
 	}
-	t.report(ctx, res, err, step, false)
+	t.report(ctx, res, err, step, p.MustConfirm)
 }
 
 // cancel drops a pending action.

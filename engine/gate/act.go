@@ -155,22 +155,25 @@ func lookupArgument(by *engine.Action, argument string) (string, bool) {
 	return "", false
 }
 
-// pick finds the named record among those that were released.
+// pick finds the named record among those that were released. A name that two
+// of them bear is nobody's.
 func pick(records []Record, by *engine.Action, id string) *Record {
+	var found *Record
 	for i := range records {
 		rec := &records[i]
-		switch {
-		case rec.ID != "":
-			if rec.ID == id {
-				return rec
-			}
-		case by.List:
-			if v, ok := rec.Fields["id"]; ok && fmt.Sprint(v) == id {
-				return rec
-			}
+		name := rec.ID
+		if v, ok := rec.Fields["id"]; name == "" && by.List && ok && v != nil {
+			name = fmt.Sprint(v)
 		}
+		if name != id || name == "" {
+			continue
+		}
+		if found != nil {
+			return nil
+		}
+		found = rec
 	}
-	return nil
+	return found
 }
 
 // act calls the connector. A write is carried through even when the client has
@@ -198,13 +201,26 @@ func (g *Gate) act(ctx context.Context, c *considered, p Permit) (resp Response,
 // anything, so that no policy can release a foreign record.
 func (g *Gate) release(ctx context.Context, c *considered, records []Record, o *audit.Outcome) ([]Record, error) {
 	a, v := c.binding.Action, c.request.Identity.Visitor
-	own := make([]Record, 0, len(records))
+	own, foreign := make([]Record, 0, len(records)), map[string]bool{}
 	for _, rec := range records {
 		if a.Personal && !owned(rec.Owner, v, c.request.Site.FoldEmailLocal) {
 			o.Withheld = append(o.Withheld, engine.CodeNotOwner)
+			foreign[rec.ID] = true
 			continue
 		}
 		own = append(own, rec)
+	}
+	if proves := !a.List || c.request.parent != ""; proves && len(foreign) > 0 {
+		// A name that somebody else's record bears as well proves nothing.
+		kept := own[:0]
+		for _, rec := range own {
+			if foreign[rec.ID] {
+				o.Withheld = append(o.Withheld, engine.CodeNotOwner)
+				continue
+			}
+			kept = append(kept, rec)
+		}
+		own = kept
 	}
 	single := !a.List
 	if len(own) == 0 {

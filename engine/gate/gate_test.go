@@ -727,3 +727,38 @@ func TestAProofNamesItsRecord(t *testing.T) {
 		t.Error("a catalog was accepted whose proof does not name its record")
 	}
 }
+
+// twins answers with two records of one name, one of them somebody else's.
+type twins struct{}
+
+func (twins) Call(_ context.Context, c gate.Claim, p gate.Permit) (gate.Response, error) {
+	if _, err := p.Redeem(c, Start); err != nil {
+		return gate.Response{}, err
+	}
+	return gate.Response{Records: []gate.Record{
+		{ID: "1001", Owner: gate.Owner{Email: Jordan.Email}, Fields: map[string]any{"id": "1001"}},
+		{ID: "1001", Owner: gate.Owner{Email: Alex.Email}, Fields: map[string]any{"id": "1001"}},
+	}}, nil
+}
+
+// A name that somebody else's record bears as well proves nothing.
+func TestAmbiguousProofs(t *testing.T) {
+	w := New(t, Options{})
+	var bs []gate.Binding
+	for _, a := range Actions(t) {
+		b := gate.Binding{Action: a, Connector: w.Shop}
+		if a.Name == "order.lookup" {
+			b.Connector = twins{}
+		}
+		bs = append(bs, b)
+	}
+	site, err := gate.NewSite(w.Pro.Site, bs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := request(w, w.As(t, "demo", Alex), "order.cancel", order("1001"))
+	r.Site, r.Confirmed = site, w.Policy.Active().Revision()
+	if _, err := w.Gate.Do(ctx, r); engine.CodeOf(err) != engine.CodeNotFound || w.Shop.Status("1001") != "shipped" {
+		t.Errorf("%v, order %s; want not_found and nothing done", err, w.Shop.Status("1001"))
+	}
+}

@@ -94,8 +94,14 @@ func (x *exchange) act(r gate.Request, yes string) (decision string, err error) 
 	b := append(x.out[:0], `{"decision":`...)
 	b = appendString(b, decision)
 	b = append(b, `,"data":`...)
+	data := len(b)
 	if b, err = appendData(b, &res.Result); err != nil {
-		return decision, err
+		if res.Action.Risk == engine.Read {
+			return decision, err
+		}
+		// It is done, whatever its record looks like.
+		x.s.o.Logger.ErrorContext(x.r.Context(), "a record could not be encoded", "decision", decision)
+		b = append(b[:data], "{}"...)
 	}
 	x.out = append(b, '}')
 	return decision, nil

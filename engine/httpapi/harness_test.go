@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
@@ -44,6 +45,7 @@ type shop struct {
 	fail   error         // of the next calls
 	hold   chan struct{} // when set, a call waits for it
 	inside chan struct{} // and says here that it has begun
+	odd    bool          // answers writes with what JSON cannot hold
 }
 
 func (s *shop) Call(_ context.Context, c gate.Claim, p gate.Permit) (gate.Response, error) {
@@ -53,7 +55,7 @@ func (s *shop) Call(_ context.Context, c gate.Claim, p gate.Permit) (gate.Respon
 	}
 	s.mu.Lock()
 	s.calls = append(s.calls, fmt.Sprintf("%s %v for %s", c.Action, c.Args["order_id"], g.Pinned.Email))
-	fail, hold := s.fail, s.hold
+	fail, hold, odd := s.fail, s.hold, s.odd && c.Action == "order.note"
 	s.mu.Unlock()
 	if hold != nil {
 		s.inside <- struct{}{}
@@ -74,6 +76,9 @@ func (s *shop) Call(_ context.Context, c gate.Claim, p gate.Permit) (gate.Respon
 	}
 	for _, o := range all {
 		if o.ID == c.Args["order_id"] {
+			if odd {
+				o.Fields["total"] = math.Inf(1)
+			}
 			return gate.Response{Records: []gate.Record{o}}, nil
 		}
 	}

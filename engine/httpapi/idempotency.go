@@ -64,6 +64,7 @@ type response struct {
 	contentType []string
 	body        []byte
 	policy      string // revision in force when it was released
+	site        *gate.Site
 	expires     time.Time
 }
 
@@ -136,7 +137,7 @@ func (x *exchange) once(r gate.Request, yes, key string) error {
 		// response is repeated; after that the key says outcome_unknown.
 		x.s.o.Logger.ErrorContext(ctx, "an idempotency key could not be completed", "cause", err.Error())
 	}
-	k.keep(response{id: id, policy: x.s.o.Policy(), status: status, contentType: contentType, body: bytes.Clone(x.out)})
+	k.keep(response{id: id, policy: x.s.o.Policy(), site: x.site.gate, status: status, contentType: contentType, body: bytes.Clone(x.out)})
 	return x.send(status, contentType)
 }
 
@@ -158,8 +159,9 @@ func (x *exchange) again(r gate.Request, id string, before *spent) error {
 		if !said.Allow {
 			return refusal(&said)
 		}
-		if said.Policy != kept.policy {
-			// Another policy may show less of it than the one that released it.
+		if said.Policy != kept.policy || x.site.gate != kept.site {
+			// Another policy or another manifest may show less of it than the
+			// ones that released it.
 			return doneBefore(before)
 		}
 		x.w.Header()["Idempotent-Replayed"] = []string{"true"}

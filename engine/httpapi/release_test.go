@@ -82,3 +82,17 @@ func TestKeysOfNobodyAreOfOneAddress(t *testing.T) {
 		}
 	}
 }
+
+// A write is done, whatever its record looks like.
+func TestAWriteWithAnOddRecordHappensOnce(t *testing.T) {
+	b := newBench(t, nil)
+	b.shop.odd = true
+	for range 3 {
+		if a := b.post(notePath, `{"args":{"order_id":"1001"}}`, append(signedIn("alex"), "Idempotency-Key", "k")...); a.status != 200 {
+			t.Errorf("%d %s; want it done", a.status, a.body)
+		}
+	}
+	if n := b.shop.did("order.note"); n != 1 {
+		t.Errorf("under one Idempotency-Key the note was added %d times", n)
+	}
+}

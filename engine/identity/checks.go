@@ -98,7 +98,9 @@ var checks = []check{
 		run: func(a *attempt) (f fault) {
 			a.key, f = a.keys.find(a.jws.header)
 			if f.cause == CauseUnknownKid || f.cause == CauseKidMissing {
-				if a.v.cfg.Published != nil {
+				// Beside configured keys there is more than one, so a kid is
+				// required.
+				if a.v.cfg.Published != nil && (a.jws.header.hasKid || len(a.keys.byKid) == 0) {
 					a.key, a.set, f = a.v.cfg.Published.find(a.ctx, a.jws.header, a.now)
 				}
 			}

@@ -118,6 +118,12 @@ func (j *JWKS) Refresh(ctx context.Context, now time.Time) error {
 // find returns the published key a header asks for and the set it is from.
 func (j *JWKS) find(ctx context.Context, h header, now time.Time) (Key, *keySet, fault) {
 	set := j.fresh(now)
+	if set != nil && !now.Before(set.fetched.Add(2*j.cfg.RefreshEvery)) {
+		// Nobody has come by for a while: a key may have been withdrawn, so the
+		// set serves only if the issuer cannot be asked.
+		j.refresh(ctx, now)
+		set = j.fresh(now)
+	}
 	if set != nil {
 		k, f := set.find(h)
 		if f == (fault{}) && !now.Before(set.fetched.Add(j.cfg.RefreshEvery)) {
@@ -231,10 +237,32 @@ func (j *JWKS) fetch(now time.Time) (*keySet, []error, error) {
 	if err != nil {
 		return nil, skipped, err
 	}
+	keys, twice := unambiguous(keys)
+	skipped = append(skipped, twice...)
 	set, err := newKeySet(keys, true)
 	if err != nil {
 		return nil, skipped, fmt.Errorf("the published key set: %w", err)
 	}
 	set.fetched = now
 	return set, skipped, nil
+}
+
+// unambiguous leaves out the keys that share their name with another: which is
+// meant cannot be told, and the rest of the set is none the worse.
+func unambiguous(keys []Key) (kept []Key, skipped []error) {
+	count := map[string]int{}
+	for _, k := range keys {
+		count[k.k.kid]++
+	}
+	for _, k := range keys {
+		if count[k.k.kid] > 1 {
+			skipped = append(skipped, keyError(k.k.kid, errors.New("two published keys have this kid")))
+			continue
+		}
+		kept = append(kept, k)
+	}
+	if len(kept) == 0 {
+		return keys, nil // a set of nothing else is refused as a whole
+	}
+	return kept, skipped
 }

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -360,4 +361,62 @@ func TestConfiguredBesidePublished(t *testing.T) {
 		t.Errorf("the published key: %s, cause %q", r.State, r.Cause)
 	}
 	refused(t, v.Verify(t.Context(), fresh.sign(t, `{"alg":"ES256"}`, goodClaims(t)), noon), CauseKidMissing)
+}
+
+// A key that was withdrawn while nobody came by does not verify, however many
+// come by at once.
+func TestJWKSWithdrawnWhileQuiet(t *testing.T) {
+	i := newIssuer(t)
+	old, next := newES256(t, "old"), newES256(t, "next")
+	i.publishes(t, []signer{old})
+	v, _ := published(t, i)
+	if r := v.Verify(t.Context(), long(t, old), noon); r.State != Verified {
+		t.Fatalf("%s", r.Cause)
+	}
+	i.publishes(t, []signer{next})
+	later := noon.Add(23 * time.Hour)
+	var wg sync.WaitGroup
+	for n := range 30 {
+		wg.Go(func() {
+			token := old.mint(t, alex(map[string]any{"iat": later.Unix() - 10, "exp": later.Unix() + 300, "jti": strconv.Itoa(n)}))
+			if r := v.Verify(t.Context(), token, later); r.State != Invalid {
+				t.Errorf("a key withdrawn 23 hours ago: %s", r.State)
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// Beside a configured key a published one is not alone, so a kid is required.
+func TestJWKSKidRequiredBesideConfiguredKeys(t *testing.T) {
+	i := newIssuer(t)
+	pub, own := newES256(t, "pub"), newES256(t, "own")
+	i.publishes(t, []signer{pub})
+	j, err := NewJWKS(JWKSConfig{URL: i.URL})
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg := shop(own.key(t))
+	cfg.Published = j
+	v := newVerifier(t, cfg)
+	if r := v.Verify(t.Context(), pub.sign(t, `{"alg":"ES256"}`, goodClaims(t)), noon); r.State != Invalid || r.Cause != CauseKidMissing {
+		t.Errorf("without a kid: %s %s, want %s", r.State, r.Cause, CauseKidMissing)
+	}
+	if r := v.Verify(t.Context(), pub.mint(t, alex(nil)), noon); r.State != Verified {
+		t.Errorf("with its kid: %s %s", r.State, r.Cause)
+	}
+}
+
+// Two keys of one name are both left out, and the others serve.
+func TestJWKSDuplicateKids(t *testing.T) {
+	i := newIssuer(t)
+	good, a, b := newES256(t, "good"), newES256(t, "same"), newES256(t, "same")
+	i.publishes(t, []signer{good, a, b})
+	v, j := published(t, i)
+	if r := v.Verify(t.Context(), long(t, good), noon); r.State != Verified || len(j.Status().Skipped) != 2 {
+		t.Errorf("%s %s, skipped %v", r.State, r.Cause, j.Status().Skipped)
+	}
+	if r := v.Verify(t.Context(), long(t, a), noon); r.State != Invalid {
+		t.Errorf("a key of an ambiguous name: %s", r.State)
+	}
 }

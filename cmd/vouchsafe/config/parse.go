@@ -123,6 +123,9 @@ func (p *parser) admin(s section, c *Config) {
 		if !t.has("role") {
 			t.fail("role", "is missing: %s or %s", Auditor, Operator)
 		}
+		if token.Name == "socket" {
+			t.fail("name", "is how the log calls whoever uses the admin socket: choose another")
+		}
 		if first, dup := names[token.Name]; dup && token.Name != "" {
 			t.fail("name", "is also the name of the token on line %d", first)
 		} else {
