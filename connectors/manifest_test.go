@@ -48,7 +48,12 @@ func TestShopManifest(t *testing.T) {
 			Fields: []string{"id", "status", "total"}},
 	}
 	got := c.Actions()
-	if diff := cmp.Diff(want, got, cmpopts.IgnoreFields(engine.Action{}, "Args")); diff != "" {
+	for _, a := range got {
+		if len(a.Revision) != 16 || a.Revision != got[0].Revision {
+			t.Errorf("%s is of revision %q, want the manifest's", a.Name, a.Revision)
+		}
+	}
+	if diff := cmp.Diff(want, got, cmpopts.IgnoreFields(engine.Action{}, "Args", "Revision")); diff != "" {
 		t.Errorf("Actions (-want +got):\n%s", diff)
 	}
 	lookup, ok := c.Lookup("order.lookup")
