@@ -34,13 +34,15 @@ type generator struct {
 	until   int // how many may be made by the end of this phase
 	leftOut int
 	seen    map[uint64]bool
+	args    map[*engine.Action][]map[string]any // worked out before
 	yield   func(document) bool
 	ended   bool
 }
 
 func newGenerator(s *Set, catalog []*engine.Action, sites []*engine.Site, seed uint64, limit int) *generator {
 	g := &generator{catalog: catalog, byName: map[string]*engine.Action{}, sites: sites, hints: hintsOf(s), waived: s.waived,
-		rng: rand.New(rand.NewPCG(seed, 1)), limit: limit, seen: map[uint64]bool{}}
+		rng: rand.New(rand.NewPCG(seed, 1)), limit: limit, seen: map[uint64]bool{}, args: map[*engine.Action][]map[string]any{}}
+	g.leftOut = max(0, g.hints.dropped)
 	if len(g.sites) == 0 {
 		g.sites = []*engine.Site{{ID: "probe", Tier: engine.Pro}}
 	}
@@ -95,6 +97,10 @@ func (g *generator) ask(d document, always bool) {
 // ordinary is what a policy is asked when a customer at this site does this to
 // their own account, everything being in order.
 func ordinary(site *engine.Site, a *engine.Action) document {
+	return question(site, a, argsOf(a.Args)[0])
+}
+
+func question(site *engine.Site, a *engine.Action, args map[string]any) document {
 	most := int64(site.MaxTokenLifetime.Seconds())
 	if most <= 0 {
 		most = 900
@@ -112,14 +118,26 @@ func ordinary(site *engine.Site, a *engine.Action) document {
 	if a.Personal {
 		d["target"] = map[string]any{"email": probeEmail}
 	}
-	d.act(a)
+	d.act(a, args)
 	return d
 }
 
+// ordinary is as the function of that name, but works arguments out once.
+func (g *generator) ordinary(site *engine.Site, a *engine.Action) document {
+	return question(site, a, g.argsOf(a)[0])
+}
+
+func (g *generator) argsOf(a *engine.Action) []map[string]any {
+	if g.args[a] == nil {
+		g.args[a] = argsOf(a.Args)
+	}
+	return g.args[a]
+}
+
 // act makes the input be about another action.
-func (d document) act(a *engine.Action) {
+func (d document) act(a *engine.Action, args map[string]any) {
 	d["action"] = map[string]any{"name": a.Name, "personal": a.Personal, "risk": a.Risk.String(), "min_tier": a.MinTier.String(),
-		"args": copied(argsOf(a.Args)[0])}
+		"args": copied(args)}
 }
 
 func (d document) set(value any, path ...string) {
@@ -245,16 +263,16 @@ func (g *generator) core() {
 	}
 	for i, a := range g.catalog {
 		site := g.sites[i%len(g.sites)]
-		args := argsOf(a.Args)
-		g.ask(ordinary(site, a), true)
+		args := g.argsOf(a)
+		g.ask(g.ordinary(site, a), true)
 		for _, n := range neutral {
-			d := ordinary(site, a)
+			d := g.ordinary(site, a)
 			n.do(d)
 			g.ask(d, i < len(g.kinds))
 		}
 		for j, c := range list {
 			for _, door := range doors {
-				d := ordinary(site, a)
+				d := g.ordinary(site, a)
 				d["channel"] = door
 				d.set(copied(args[j%len(args)]), "action", "args")
 				d.set(j%4 == 3, "confirmation", "confirmed")
@@ -265,7 +283,7 @@ func (g *generator) core() {
 	}
 	for _, site := range g.sites { // each at the tier it has
 		for _, a := range g.kinds {
-			d := ordinary(site, a)
+			d := g.ordinary(site, a)
 			d.set(site.Tier.String(), "site", "tier")
 			g.ask(d, false)
 		}
@@ -293,15 +311,15 @@ func (g *generator) directed() {
 		}
 		for i, a := range about {
 			site := g.sites[i%len(g.sites)]
-			d := ordinary(site, a)
+			d := g.ordinary(site, a)
 			g.apply(d, p)
 			g.ask(d, false)
 			for _, c := range list {
-				once := ordinary(site, a)
+				once := g.ordinary(site, a)
 				g.apply(once, p)
 				c.do(once)
 				g.ask(once, false)
-				again := ordinary(site, a)
+				again := g.ordinary(site, a)
 				g.apply(again, p)
 				c.do(again)
 				g.apply(again, p)
@@ -317,7 +335,7 @@ func (g *generator) directed() {
 func (g *generator) apply(d document, p patch) {
 	for _, a := range p {
 		if name, ok := a.value.(string); ok && strings.Join(a.path, ".") == "action.name" && g.byName[name] != nil && d.text(a.path...) != name {
-			d.act(g.byName[name])
+			d.act(g.byName[name], g.argsOf(g.byName[name])[0])
 		}
 	}
 	for _, a := range p {
@@ -425,7 +443,7 @@ func (g *generator) sprinkled() {
 				g.leftOut += len(all) - i
 				return
 			}
-			d := ordinary(g.sites[i%len(g.sites)], g.takes(a.path, j))
+			d := g.ordinary(g.sites[i%len(g.sites)], g.takes(a.path, j))
 			g.apply(d, patch{a})
 			c.do(d)
 			g.ask(d, false)
@@ -441,8 +459,8 @@ func (g *generator) mixed() {
 	all := g.literals()
 	for tries := (g.until - g.made) / 2; tries > 0 && !g.ended; tries-- {
 		a := g.catalog[g.rng.IntN(len(g.catalog))]
-		d := ordinary(g.sites[g.rng.IntN(len(g.sites))], a)
-		args := argsOf(a.Args)
+		d := g.ordinary(g.sites[g.rng.IntN(len(g.sites))], a)
+		args := g.argsOf(a)
 		d.set(copied(args[g.rng.IntN(len(args))]), "action", "args")
 		d.move(probeNow + int64(g.rng.IntN(7*24))*3600)
 		for range g.rng.IntN(4) {

@@ -73,8 +73,8 @@ func (f *Finding) String() string {
 
 // Bounds on how much of what was found is looked into.
 const (
-	keptFailures  = 400
-	shrunkPerKind = 12
+	keptFailures  = 200
+	shrunkPerKind = 6
 	shownPerKind  = 3
 	compareEvery  = 16
 )
@@ -119,6 +119,7 @@ type prober struct {
 	asked, compared, failed int
 	mu                      sync.Mutex
 	failures                map[string][]numbered // by kind
+	ordinarily              map[position]bool     // once worked out
 }
 
 type numbered struct {
@@ -223,8 +224,11 @@ func (p *prober) findings(kind string) []Finding {
 	failures := p.failures[kind]
 	slices.SortFunc(failures, func(a, b numbered) int { return a.place - b.place })
 	failures = failures[:min(len(failures), keptFailures)]
-	weight := func(n numbered) int { return len(breaches(n.doc, p.set.waived))<<20 + len(raw(n.doc)) }
-	slices.SortStableFunc(failures, func(a, b numbered) int { return weight(a) - weight(b) })
+	weight := map[int]int{}
+	for _, f := range failures {
+		weight[f.place] = len(breaches(f.doc, p.set.waived))<<20 + len(raw(f.doc))
+	}
+	slices.SortStableFunc(failures, func(a, b numbered) int { return weight[a.place] - weight[b.place] })
 	for _, f := range failures {
 		before := p.fired(f.doc)
 		key := kind
@@ -299,6 +303,9 @@ func (p *prober) like(d document) document {
 
 // usual are the rules that fire for somebody who may do what they ask.
 func (p *prober) usual() map[position]bool {
+	if p.ordinarily != nil {
+		return p.ordinarily
+	}
 	usual := map[position]bool{}
 	for _, a := range p.generator.kinds {
 		for _, confirmed := range []bool{false, true} {
@@ -309,6 +316,7 @@ func (p *prober) usual() map[position]bool {
 			}
 		}
 	}
+	p.ordinarily = usual
 	return usual
 }
 
