@@ -10,18 +10,41 @@ import (
 
 // origin is what a value within a body may be or come from. The first three
 // are the objects a body is given, whose members are not yet accounted for.
-type origin uint8
+type origin uint64
 
 const (
-	theInput  origin = 1 << iota // {args, pinned}
-	theArgs                      // .args
-	thePinned                    // .pinned
-	ofArgs                       // made from arguments that are accounted for
-	ofPinned                     // made from pinned values that are accounted for
+	theInput    origin = 1 << iota // {args, pinned}
+	theArgs                        // .args
+	thePinned                      // .pinned
+	pinnedValue                    // made from pinned values that are accounted for
+	barePinned                     // and these are not members of an object that the body spells out
+	bareArgs                       // the same of arguments
+	theirs                         // holds the pinned e-mail or subject, as far as can be told for certain
+	anyArg                         // made from any of the arguments
+	firstArg                       // made from the first argument the body names; the others follow
 )
 
-// made is what o is once it is a part of something else.
-const made = ofArgs | ofPinned
+const (
+	ofArgs   = ^(firstArg - 1) | anyArg | bareArgs
+	ofPinned = pinnedValue | barePinned
+	anything = ofArgs | ofPinned
+	// made is what o is once it is a part of something else.
+	made = anything | theirs
+)
+
+// bared is o as the value itself, no longer a member of some object.
+func (o origin) bared() origin {
+	if o&ofArgs != 0 {
+		o |= bareArgs
+	}
+	if o&ofPinned != 0 {
+		o |= barePinned
+	}
+	return o
+}
+
+// inside is o as a member of an object.
+func (o origin) inside() origin { return o &^ (bareArgs | barePinned) }
 
 // bodyUse is what a body takes from its input. It errs on the side of too much:
 // no argument reaches the body that it does not name.
@@ -31,8 +54,12 @@ type bodyUse struct {
 	pinned  map[string]bool
 	wholly  bool // .pinned as a whole
 
-	// pinnedKeys are the members that are set from pinned values.
-	pinnedKeys map[string]bool
+	bits   map[string]origin
+	output origin // what is sent
+
+	// keys are the members that the body names, each with what every place that
+	// sets it puts there.
+	keys map[string]map[any]origin
 	// unknown are the members of the input, other than args and pinned, that it
 	// asks for.
 	unknown map[string]bool
@@ -43,8 +70,9 @@ type bodyUse struct {
 
 // useOf reads off a body which arguments and pinned values it takes.
 func useOf(q *gojq.Query) *bodyUse {
-	u := &bodyUse{args: map[string]bool{}, pinned: map[string]bool{}, pinnedKeys: map[string]bool{}, unknown: map[string]bool{}}
-	u.take(u.query(q, theInput, nil), q)
+	u := &bodyUse{args: map[string]bool{}, pinned: map[string]bool{}, unknown: map[string]bool{},
+		bits: map[string]origin{}, keys: map[string]map[any]origin{}}
+	u.output = u.take(u.query(q, theInput, nil), q)
 	return u
 }
 
@@ -73,7 +101,7 @@ func (u *bodyUse) take(o origin, part interface{ String() string }) origin {
 	out := o & made
 	if o&theInput != 0 {
 		u.hide(part)
-		out |= made
+		out |= anything
 	}
 	if o&theArgs != 0 {
 		u.allArgs = true
@@ -81,14 +109,14 @@ func (u *bodyUse) take(o origin, part interface{ String() string }) origin {
 	}
 	if o&thePinned != 0 {
 		u.wholly = true
-		out |= ofPinned
+		out |= ofPinned | theirs
 	}
 	return out
 }
 
 // member is the origin of a value's member of a known name.
 func (u *bodyUse) member(o origin, name string) origin {
-	out := o & made
+	out := (o & made).bared()
 	if o&theInput != 0 {
 		switch name {
 		case "args":
@@ -101,14 +129,30 @@ func (u *bodyUse) member(o origin, name string) origin {
 	}
 	if o&theArgs != 0 {
 		u.args[name] = true
-		out |= ofArgs
+		out |= u.bit(name) | bareArgs
 	}
 	if o&thePinned != 0 {
 		u.pinned[name] = true
 		out |= ofPinned
+		if pinsCustomer(name) {
+			out |= theirs
+		}
 	}
 	return out
 }
+
+// bit stands for an argument within an origin.
+func (u *bodyUse) bit(name string) origin {
+	if _, known := u.bits[name]; !known {
+		if u.bits[name] = firstArg << len(u.bits); u.bits[name] == 0 {
+			u.bits[name] = anyArg // more than an origin can tell apart
+		}
+	}
+	return u.bits[name]
+}
+
+// holds reports that o may be made from an argument.
+func (u *bodyUse) holds(o origin, name string) bool { return o&(anyArg|u.bits[name]) != 0 }
 
 func (u *bodyUse) query(q *gojq.Query, in origin, vars scope) origin {
 	switch {
@@ -116,7 +160,7 @@ func (u *bodyUse) query(q *gojq.Query, in origin, vars scope) origin {
 		return 0
 	case len(q.FuncDefs) > 0 || len(q.Imports) > 0 || q.Meta != nil:
 		u.hide(q)
-		return made
+		return anything
 	case q.Term != nil:
 		return u.term(q.Term, in, vars)
 	case len(q.Patterns) > 0:
@@ -136,13 +180,18 @@ func (u *bodyUse) query(q *gojq.Query, in origin, vars scope) origin {
 			inside = in
 		}
 		value := u.take(u.query(q.Right, inside, vars), q.Right)
-		if value&ofPinned != 0 {
-			u.keysOf(q.Left)
+		set := value
+		if q.Op == gojq.OpModify { // what was there is known from where it was put
+			set = u.take(u.query(q.Right, 0, vars), q.Right)
 		}
+		u.assign(q.Left, set, q)
 		if dynamic(q.Left) {
 			u.hide(q)
 		}
-		return whole | value
+		return whole | value.inside()
+	case gojq.OpEq, gojq.OpNe, gojq.OpGt, gojq.OpLt, gojq.OpGe, gojq.OpLe, gojq.OpAnd, gojq.OpOr:
+		both := u.take(u.query(q.Left, in, vars), q.Left) | u.take(u.query(q.Right, in, vars), q.Right)
+		return both &^ (ofPinned | theirs) // a yes or no says nobody's name
 	}
 	return u.take(u.query(q.Left, in, vars), q.Left) | u.take(u.query(q.Right, in, vars), q.Right)
 }
@@ -154,7 +203,7 @@ func (u *bodyUse) bind(vars scope, patterns []*gojq.Pattern, value origin, part 
 			vars = vars.with(p.Name, value)
 			continue
 		}
-		taken := u.take(value, part)
+		taken := u.take(value, part).bared()
 		for _, inner := range p.Array {
 			vars = u.bind(vars, []*gojq.Pattern{inner}, taken, part)
 		}
@@ -198,37 +247,44 @@ func (u *bodyUse) term(t *gojq.Term, in origin, vars scope) origin {
 	case gojq.TermTypeIf:
 		out = u.branch(t.If, in, vars)
 	case gojq.TermTypeTry:
-		out = u.query(t.Try.Body, in, vars) | u.query(t.Try.Catch, made, vars)
+		out = u.query(t.Try.Body, in, vars) | u.query(t.Try.Catch, anything, vars)
 	case gojq.TermTypeReduce:
 		r := t.Reduce
 		vars := u.bind(vars, r.Patterns, u.query(r.Query, in, vars), r.Query)
-		u.take(u.query(r.Start, in, vars), r.Start)
-		u.take(u.query(r.Update, made, vars), r.Update)
-		out = made
+		out = u.repeat(u.take(u.query(r.Start, in, vars), r.Start), r.Update, vars)
 	case gojq.TermTypeForeach:
 		f := t.Foreach
 		vars := u.bind(vars, f.Patterns, u.query(f.Query, in, vars), f.Query)
-		u.take(u.query(f.Start, in, vars), f.Start)
-		u.take(u.query(f.Update, made, vars), f.Update)
-		u.take(u.query(f.Extract, made, vars), t)
-		out = made
+		out = u.repeat(u.take(u.query(f.Start, in, vars), f.Start), f.Update, vars)
+		if f.Extract != nil {
+			out = u.take(u.query(f.Extract, out, vars), t)
+		}
 	case gojq.TermTypeLabel:
 		out = u.query(t.Label.Body, in, vars)
 	case gojq.TermTypeQuery:
 		out = u.query(t.Query, in, vars)
 	case gojq.TermTypeNull, gojq.TermTypeTrue, gojq.TermTypeFalse, gojq.TermTypeNumber, gojq.TermTypeBreak:
 	default: // "..", and whatever the language may yet grow
-		out = u.take(in, t) | made
+		out = u.take(in, t) | anything
 	}
 	for _, s := range t.SuffixList {
 		switch {
 		case s.Index != nil:
 			out = u.index(s.Index, out, in, vars)
 		case s.Iter:
-			out = u.take(out, t)
+			out = u.take(out, t).bared()
 		}
 	}
 	return out
+}
+
+// repeat is what a state becomes that an update is applied to time and again.
+// An update adds the same each time, so that one round finds all of it; the
+// next sees it at work.
+func (u *bodyUse) repeat(state origin, update *gojq.Query, vars scope) origin {
+	state |= u.take(u.query(update, state, vars), update)
+	u.query(update, state, vars)
+	return state
 }
 
 // index is a member of o; what says which one sees the input of the term.
@@ -240,7 +296,7 @@ func (u *bodyUse) index(x *gojq.Index, o, in origin, vars scope) origin {
 	for _, q := range []*gojq.Query{x.Start, x.End} {
 		u.take(u.query(q, in, vars), x)
 	}
-	return u.take(o, x)
+	return u.take(o, x).bared()
 }
 
 // constantName is the name of a member that is written out.
@@ -268,7 +324,7 @@ func (u *bodyUse) text(s *gojq.String, in origin, vars scope) origin {
 	var out origin
 	if s != nil {
 		for _, q := range s.Queries {
-			out |= u.take(u.query(q, in, vars), q)
+			out |= u.take(u.query(q, in, vars), q).bared()
 		}
 	}
 	return out
@@ -313,13 +369,13 @@ func (u *bodyUse) object(e *gojq.Object, in origin, vars scope) origin {
 			value = in
 		}
 		value = u.take(value, kv)
-		if value&ofPinned != 0 && fixed {
-			u.pinnedKeys[key] = true
+		if fixed {
+			u.set(key, value, kv)
 		}
-		if name&ofArgs != 0 {
-			u.hide(kv) // an argument would choose what the other system reads
+		if name&ofArgs != 0 || !fixed && value&ofArgs != 0 {
+			u.hide(kv) // an argument would choose what the other system reads, or go by a name nobody sees
 		}
-		out |= value | name
+		out |= value.inside() | name
 	}
 	return out
 }
@@ -331,8 +387,18 @@ var (
 	transparent = []string{"error", "first", "last", "limit", "skip", "isempty", "range", "select"}
 )
 
-// namers make names of members, or whole objects, out of values.
-var namers = []string{"fromjson", "from_entries", "with_entries", "setpath", "fromstream", "INDEX"}
+// carriers give what they are given, or a text of it.
+var carriers = []string{
+	"first", "last", "limit", "skip", "add", "del", "flatten", "join", "map", "with_entries", "map_values",
+	"ascii_downcase", "ascii_upcase", "gsub", "ltrimstr", "rtrimstr", "split", "sub", "tojson", "tonumber", "tostring", "trim",
+}
+
+// namers make names of members, or whole objects, out of values, or put values
+// under names that are already there.
+var namers = []string{
+	"capture", "delpaths", "fromjson", "from_entries", "fromstream", "getpath", "INDEX", "leaf_paths", "map_values",
+	"path", "paths", "pick", "scan", "setpath", "to_entries", "tostream", "truncate_stream", "walk", "with_entries",
+}
 
 func (u *bodyUse) call(f *gojq.Func, in origin, vars scope) origin {
 	if strings.HasPrefix(f.Name, "$") {
@@ -350,77 +416,29 @@ func (u *bodyUse) call(f *gojq.Func, in origin, vars scope) origin {
 	for _, arg := range f.Args {
 		out |= u.take(u.query(arg, seen, vars), arg)
 	}
-	if out&made != 0 && slices.Contains(namers, f.Name) && !sifts(f) {
+	switch {
+	case f.Name == "select":
+		return in // its condition goes no further
+	case f.Name == "del" || sifts(f):
+		return seen
+	case out&made != 0 && slices.Contains(namers, f.Name):
 		u.hide(f)
 	}
-	if f.Name == "select" {
-		return out | in
+	if !slices.Contains(carriers, f.Name) {
+		out &^= theirs
+	}
+	if !slices.Contains(unseen, f.Name) {
+		out = out.bared()
 	}
 	return out
 }
 
-// sifts reports with_entries(select(...)), which leaves members out and names none.
+// sifts reports with_entries(select(...)) and map_values(select(...)), which
+// leave members out and name none.
 func sifts(f *gojq.Func) bool {
-	if f.Name != "with_entries" || len(f.Args) != 1 {
+	if f.Name != "with_entries" && f.Name != "map_values" || len(f.Args) != 1 {
 		return false
 	}
 	t := f.Args[0].Term
 	return t != nil && t.Type == gojq.TermTypeFunc && t.Func.Name == "select" && len(t.SuffixList) == 0 && len(f.Args[0].FuncDefs) == 0
-}
-
-// keysOf keeps the names of the members that an assignment of a pinned value
-// sets.
-func (u *bodyUse) keysOf(q *gojq.Query) {
-	if q == nil {
-		return
-	}
-	u.keysOf(q.Left)
-	u.keysOf(q.Right)
-	if q.Term == nil {
-		return
-	}
-	u.keysOf(q.Term.Query)
-	if q.Term.Index != nil {
-		if name, ok := constantName(q.Term.Index); ok {
-			u.pinnedKeys[name] = true
-		}
-	}
-	for _, s := range q.Term.SuffixList {
-		if s.Index != nil {
-			if name, ok := constantName(s.Index); ok {
-				u.pinnedKeys[name] = true
-			}
-		}
-	}
-}
-
-// dynamic reports an assignment to anything but members that are written out.
-func dynamic(q *gojq.Query) bool {
-	switch {
-	case len(q.FuncDefs) > 0 || len(q.Patterns) > 0:
-		return true
-	case q.Term == nil:
-		return q.Op != gojq.OpPipe && q.Op != gojq.OpComma || dynamic(q.Left) || dynamic(q.Right)
-	}
-	var steps []*gojq.Index
-	switch t := q.Term; t.Type {
-	case gojq.TermTypeIdentity:
-	case gojq.TermTypeIndex:
-		steps = append(steps, t.Index)
-	case gojq.TermTypeQuery:
-		if dynamic(t.Query) {
-			return true
-		}
-	default:
-		return true
-	}
-	for _, s := range q.Term.SuffixList {
-		if s.Index != nil {
-			steps = append(steps, s.Index)
-		}
-	}
-	return slices.ContainsFunc(steps, func(x *gojq.Index) bool {
-		_, ok := constantName(x)
-		return !ok
-	})
 }

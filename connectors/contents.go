@@ -60,7 +60,8 @@ func (c *contents) open(schema any, depth int) bool {
 }
 
 func (c *contents) openObject(m map[string]any, depth int) bool {
-	open := m["patternProperties"] != nil || m["additionalProperties"] != false && m["unevaluatedProperties"] != false
+	// What unevaluatedProperties closes, a schema beside it may open again.
+	open := m["patternProperties"] != nil || m["additionalProperties"] != false
 	properties, _ := m["properties"].(map[string]any)
 	for name, p := range properties {
 		if inner, _ := p.(map[string]any); !fixed(inner) {

@@ -115,6 +115,7 @@ func (r *reader) judgeBody(a *action) {
 		r.failAt(q.bodyLine, "%s: body: %q does not show which arguments are sent under which names; name each, as in {start: .args.start}, or send .args", def.Name, q.use.hidden)
 		return
 	}
+	r.judgeKeys(a)
 	for _, name := range q.bodyArgs {
 		if namesRecord(name) && !a.settled(name) {
 			r.failAt(q.bodyLine, "%s: body: %q names a record, and nothing proves that it is the customer's; %s", def.Name, name, wayOut(name))
@@ -125,15 +126,39 @@ func (r *reader) judgeBody(a *action) {
 			if (namesRecord(member) || namesCustomer(member)) && !a.settled(name) {
 				r.failAt(q.bodyLine, "%s: body: %q holds %q, which names a record or a customer; make that an argument of its own, or, if it does not, add not_a_record: [%s]", def.Name, name, member, name)
 			}
-			if q.use.pinnedKeys[member] {
+			if q.use.pins(member) {
 				r.failAt(q.bodyLine, "%s: body: %q holds %q, which the body sets from pinned; call it something else", def.Name, name, member)
 			}
 		}
 		if open && !a.settled(name) {
 			r.failAt(q.bodyLine, "%s: body: %q could hold anything, other customers' records too: give it a type and, where it holds objects or lists, their properties and items; or add not_a_record: [%s]", def.Name, name, name)
 		}
-		if q.use.allArgs && q.use.pinnedKeys[name] {
+		if q.use.allArgs && q.use.pins(name) {
 			r.failAt(q.bodyLine, "%s: body: %q is an argument, and the body sets it from pinned; call one of them something else", def.Name, name)
+		}
+	}
+}
+
+// judgeKeys holds the names that a body gives to what it sends to the same as
+// the names of arguments.
+func (r *reader) judgeKeys(a *action) {
+	def, q := a.def, a.request
+	if mixes(q.use.output) {
+		r.failAt(q.bodyLine, "%s: body: an argument could take the place of what is pinned; send each under a name of its own", def.Name)
+	}
+	for _, key := range slices.Sorted(maps.Keys(q.use.keys)) {
+		if q.use.contested(key) {
+			r.failAt(q.bodyLine, "%s: body: %q is set from pinned and from an argument, which could take its place; send each under a name of its own", def.Name, key)
+			continue
+		}
+		for _, name := range q.bodyArgs {
+			switch {
+			case !q.use.holds(q.use.under(key), name) || a.settled(name):
+			case namesCustomer(key):
+				r.failAt(q.bodyLine, "%s: body: %q says whose account is meant, and only the token may say that, not %q: use pinned instead, or, if it names no customer, add not_a_record: [%s]", def.Name, key, name, name)
+			case namesRecord(key) && !namesRecord(name):
+				r.failAt(q.bodyLine, "%s: body: %q is sent as %q, which names a record, and nothing proves that it is the customer's; %s", def.Name, name, key, wayOut(name))
+			}
 		}
 	}
 }

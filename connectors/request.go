@@ -156,7 +156,8 @@ func (r *reader) variables(n *yaml.Node, what string, vars []string, q *request,
 	var used []string
 	for _, v := range vars {
 		if name, ok := strings.CutPrefix(v, "pinned."); ok {
-			r.pinned(n, what, name, q, personal)
+			r.pinned(n, what, name, personal)
+			q.pinsCustomer = q.pinsCustomer || pinsCustomer(name)
 			continue
 		}
 		if args == nil { // its own problem is known already
@@ -175,8 +176,10 @@ func (r *reader) variables(n *yaml.Node, what string, vars []string, q *request,
 	return used
 }
 
-func (r *reader) pinned(n *yaml.Node, what, name string, q *request, personal bool) {
-	q.pinsCustomer = q.pinsCustomer || name == "email" || name == "subject" // people share names
+// pinsCustomer reports a pinned value that says who is meant: people share names.
+func pinsCustomer(name string) bool { return name == "email" || name == "subject" }
+
+func (r *reader) pinned(n *yaml.Node, what, name string, personal bool) {
 	switch {
 	case !personal:
 		r.failf(n, "%s: a public action has no customer, so it cannot use pinned.%s", what, name)
@@ -192,14 +195,12 @@ func (r *reader) bodyReferences(n *yaml.Node, q *request, personal bool, args *e
 		r.failf(n, "body: there is no .%s, only .args and .pinned", name)
 	}
 	for _, name := range slices.Sorted(maps.Keys(q.use.pinned)) {
-		r.pinned(n, "body", name, q, personal)
+		r.pinned(n, "body", name, personal)
 	}
-	if q.use.wholly && q.use.hidden == "" {
-		q.pinsCustomer = true
-		if !personal {
-			r.failf(n, "body: a public action has no customer, so it cannot use pinned")
-		}
+	if q.use.wholly && q.use.hidden == "" && !personal {
+		r.failf(n, "body: a public action has no customer, so it cannot use pinned")
 	}
+	q.pinsCustomer = q.pinsCustomer || q.use.output&theirs != 0
 	if args == nil {
 		return nil
 	}
