@@ -138,7 +138,7 @@ func TestTokensThatDoNotVerify(t *testing.T) {
 	if n := len(b.shop.calls); n > 0 {
 		t.Errorf("the shop was called %d times", n)
 	}
-	for _, secret := range []string{good, expired, "alex@example.com", "127.0.0.1", "1001"} {
+	for _, secret := range []string{good, expired, "alex@example.com", "127.0.0.1", "order_id"} {
 		if strings.Contains(b.logged.String(), secret) {
 			t.Errorf("the log holds %q:\n%s", secret, b.logged)
 		}
