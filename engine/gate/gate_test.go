@@ -2,13 +2,8 @@ package gate_test
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
-	"os"
-	"os/exec"
-	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"testing/fstest"
 	"time"
@@ -16,11 +11,9 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 
 	"vouchsafe/engine"
-	"vouchsafe/engine/audit"
 	. "vouchsafe/engine/enginetest"
 	"vouchsafe/engine/gate"
 	"vouchsafe/engine/identity"
-	"vouchsafe/engine/store"
 	"vouchsafe/policies"
 )
 
@@ -111,39 +104,6 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
-// What was asserted stands in the record, where it denied and where it did not.
-func TestAssertionsAreEvidence(t *testing.T) {
-	w := New(t, Options{})
-	alex := w.As(t, "demo", Alex)
-	r := request(w, alex, "order.list", nil)
-	r.Intent.Asserted.Names = []string{"Jordan"}
-	res, err := w.Gate.Do(ctx, r)
-	if err != nil || !res.Decision.Allow {
-		t.Fatalf("an asserted name changed the answer: %+v, %v", res.Decision, err)
-	}
-	if got := w.Entries(t)[0].About; !slices.Equal(got.Asserted.Names, []string{"Jordan"}) || got.Target.Email != Alex.Email {
-		t.Errorf("recorded %+v, want the asserted name beside the pin", got)
-	}
-	if _, err := w.Gate.Do(ctx, request(w, alex, "order.list", map[string]any{"customer_email": Jordan.Email, "name": "Jordan"})); err != nil {
-		t.Fatal(err)
-	}
-	e := w.Entries(t)[0]
-	if !slices.Equal(e.About.Asserted.Emails, []string{Jordan.Email}) || !slices.Equal(e.About.Asserted.Names, []string{"Jordan"}) {
-		t.Errorf("undeclared arguments recorded as %+v, want them as evidence", e.About.Asserted)
-	}
-	if strings.Contains(e.Decision.Problem, Jordan.Email) {
-		t.Errorf("the problem %q quotes a value", e.Decision.Problem)
-	}
-	nested := map[string]any{"pinned": map[string]any{"email": Jordan.Email}, "customer": []any{map[string]any{"id": "u-jordan"}}}
-	if _, err := w.Gate.Do(ctx, request(w, alex, "order.list", nested)); err != nil {
-		t.Fatal(err)
-	}
-	e = w.Entries(t)[0]
-	if !slices.Equal(e.About.Asserted.Emails, []string{Jordan.Email}) || !slices.Equal(e.About.Asserted.Names, []string{"u-jordan"}) {
-		t.Errorf("nested undeclared arguments recorded as %+v, want them as evidence", e.About.Asserted)
-	}
-}
-
 // The pin comes from the signature: every call carries the token's person,
 // whatever was said.
 func TestConnectorsSeeOnlyThePin(t *testing.T) {
@@ -166,54 +126,6 @@ func TestConnectorsSeeOnlyThePin(t *testing.T) {
 	}
 	if c := w.Shop.Calls(); c[len(c)-1].Grant.Pinned != (gate.Pinned{}) {
 		t.Errorf("a public action was given the customer %+v", c[len(c)-1].Grant.Pinned)
-	}
-}
-
-// A foreign record and a missing one are the same to the visitor, and different
-// to the auditor.
-func TestForeignIsMissing(t *testing.T) {
-	w := New(t, Options{})
-	alex := w.As(t, "demo", Alex)
-	do := func(action, id string) (gate.Result, audit.Entry, error) {
-		res, err := w.Gate.Do(ctx, request(w, alex, action, order(id)))
-		e, showErr := w.Log.Show(res.Decision.ID)
-		if showErr != nil {
-			t.Fatal(showErr)
-		}
-		return res, e, err
-	}
-	_, e, missing := do("order.lookup", "9999")
-	if engine.CodeOf(missing) != engine.CodeNotFound || len(e.Outcome.Withheld) != 0 {
-		t.Errorf("missing: %v, %+v", missing, e.Outcome)
-	}
-	for _, id := range []string{"2001", "3001"} {
-		res, e, foreign := do("order.lookup", id)
-		if foreign == nil || foreign.Error() != missing.Error() || len(res.Records) != 0 {
-			t.Errorf("order %s: %v with %d records, want what a missing order says: %v", id, foreign, len(res.Records), missing)
-		}
-		if !slices.Equal(e.Outcome.Withheld, []string{engine.CodeNotOwner}) {
-			t.Errorf("order %s: outcome %+v, want not_owner for the auditor", id, e.Outcome)
-		}
-	}
-	// A write on it stops at the proof.
-	res, err := w.Gate.Do(ctx, func() gate.Request {
-		r := request(w, alex, "order.cancel", order("2001"))
-		r.Confirmed = w.Policy.Active().Revision()
-		return r
-	}())
-	if engine.CodeOf(err) != engine.CodeNotFound || err.Error() != missing.Error() || len(res.Records) != 0 {
-		t.Errorf("cancelling a foreign order: %v, want not_found", err)
-	}
-	if w.Shop.Status("2001") != "processing" {
-		t.Error("a foreign order was cancelled")
-	}
-	// And a listing that ignores its filter shows only what is the customer's.
-	res, err = w.Gate.Do(ctx, request(w, alex, "order.list", nil))
-	if err != nil || len(res.Records) != 2 {
-		t.Fatalf("order.list: %d records, %v; want Alex's two", len(res.Records), err)
-	}
-	if e := w.Entries(t)[0]; e.Outcome.Returned != 5 || e.Outcome.Released != 2 || len(e.Outcome.Withheld) != 3 {
-		t.Errorf("order.list: outcome %+v, want 3 of 5 withheld", e.Outcome)
 	}
 }
 
@@ -299,17 +211,6 @@ func TestTheWall(t *testing.T) {
 	}
 }
 
-// slowLog lets time pass between the decision and the permit.
-type slowLog struct {
-	gate.Recorder
-	after func()
-}
-
-func (l slowLog) Decision(ctx context.Context, d *audit.Decision) error {
-	defer l.after()
-	return l.Recorder.Decision(ctx, d)
-}
-
 func TestTheLockIsAskedAgainWhenMinting(t *testing.T) {
 	w := New(t, Options{})
 	g := gate.New(gate.Options{Policy: w.Policy, Clock: w.Clock.Now, EvaluationTimeout: 5 * time.Second,
@@ -393,94 +294,6 @@ func TestPoliciesThatDoNotAnswer(t *testing.T) {
 	}
 }
 
-func TestReleasePoliciesThatDoNotAnswer(t *testing.T) {
-	for _, rel := range []string{`decision := {"withheld": []}`, `decision := 1`, `decision := {"withheld": [], "redacted": []} if input.now < 0`,
-		`decision := {"withheld": [{"record": 7, "code": "x", "message": "y"}], "redacted": []}`} {
-		w := New(t, Options{Policies: only(t, allowAll, rel)})
-		res, err := w.Gate.Do(ctx, request(w, w.As(t, "demo", Alex), "order.lookup", order("1001")))
-		if engine.CodeOf(err) != engine.CodePolicyError || len(res.Records) != 0 {
-			t.Errorf("%s: %+v, %v; want policy_error and no record", rel, res.Records, err)
-		}
-	}
-}
-
-func TestReleaseWithholdsAndRedacts(t *testing.T) {
-	w := New(t, Options{Policies: only(t, allowAll,
-		`decision := {"withheld": [{"record": i, "code": "shipped_hidden", "message": "Not shown."} | some i; input.records[i].fields.status == "shipped"], "redacted": [{"record": i, "field": "status"} | some i; input.records[i].fields.status == "processing"]}`)})
-	alex := w.As(t, "demo", Alex)
-	res, err := w.Gate.Do(ctx, request(w, alex, "order.list", nil))
-	if err != nil || len(res.Records) != 1 || res.Records[0].ID != "1002" {
-		t.Fatalf("order.list: %+v, %v; want only 1002", res.Records, err)
-	}
-	if _, there := res.Records[0].Fields["status"]; there {
-		t.Error("a redacted field was released")
-	}
-	if w.Shop.Status("1002") != "processing" {
-		t.Error("redaction reached into the connector's record")
-	}
-	if _, err := w.Gate.Do(ctx, request(w, alex, "order.lookup", order("1001"))); engine.CodeOf(err) != "shipped_hidden" {
-		t.Errorf("withheld single record: %v, want the rule's own code", err)
-	}
-}
-
-// No record, no action.
-func TestAnUnwritableLogStopsEverything(t *testing.T) {
-	var file *os.File
-	w := New(t, Options{Log: store.Options{Retry: time.Hour, OpenFile: func(name string, flag int, mode os.FileMode) (*os.File, error) {
-		f, err := os.OpenFile(name, flag, mode)
-		file = f
-		return f, err
-	}}})
-	file.Close()
-	alex := w.As(t, "demo", Alex)
-	for _, action := range []string{"order.list", "shop.hours", "order.steal"} {
-		if res, err := w.Gate.Do(ctx, request(w, alex, action, nil)); engine.CodeOf(err) != engine.CodeAuditUnavailable || res.Decision.Allow {
-			t.Errorf("%s: %+v, %v; want audit_unavailable", action, res, err)
-		}
-		if d, err := w.Gate.Ask(ctx, request(w, alex, action, nil)); engine.CodeOf(err) != engine.CodeAuditUnavailable || d.Allow {
-			t.Errorf("%s: asked: %+v, %v; want audit_unavailable", action, d, err)
-		}
-	}
-	if n := len(w.Shop.Calls()); n != 0 {
-		t.Errorf("the shop saw %d calls", n)
-	}
-}
-
-// deafLog records decisions and no outcomes.
-type deafLog struct{ gate.Recorder }
-
-func (deafLog) Outcome(context.Context, string, audit.Outcome) error { return errors.New("disk full") }
-
-func TestAnUnrecordedOutcomeIsNotShown(t *testing.T) {
-	w := New(t, Options{})
-	g := gate.New(gate.Options{Policy: w.Policy, Log: deafLog{w.Log}, Clock: w.Clock.Now, EvaluationTimeout: 5 * time.Second})
-	alex := w.As(t, "demo", Alex)
-	if _, err := g.Do(ctx, request(w, alex, "order.lookup", order("1001"))); engine.CodeOf(err) != engine.CodeAuditUnavailable {
-		t.Errorf("read: %v, want audit_unavailable", err)
-	}
-	// The proving read of a write is refused already.
-	r := request(w, alex, "order.cancel", order("1002"))
-	r.Confirmed = w.Policy.Active().Revision()
-	if _, err := g.Do(ctx, r); err == nil || w.Shop.Status("1002") != "processing" {
-		t.Errorf("write: %v, order %s; want nothing done", err, w.Shop.Status("1002"))
-	}
-}
-
-// The record is on disk before the connector is called.
-func TestDecisionPrecedesTheCall(t *testing.T) {
-	w := New(t, Options{})
-	w.Shop.Fail = func(c gate.Claim) error {
-		es := w.Entries(t)
-		if len(es) == 0 || es[0].About.Action.Name != c.Action || !es[0].Decision.Allow || es[0].Outcome != nil {
-			t.Errorf("%s: called before its decision was on disk", c.Action)
-		}
-		return nil
-	}
-	if _, err := w.Gate.Do(ctx, request(w, w.As(t, "demo", Alex), "order.lookup", order("1001"))); err != nil {
-		t.Fatal(err)
-	}
-}
-
 func TestConnectorFailuresAreOutcomes(t *testing.T) {
 	w := New(t, Options{})
 	alex := w.As(t, "demo", Alex)
@@ -495,98 +308,6 @@ func TestConnectorFailuresAreOutcomes(t *testing.T) {
 	w.Shop.Fail = func(gate.Claim) error { panic("boom") }
 	if res, err := w.Gate.Do(ctx, request(w, alex, "order.lookup", order("1001"))); engine.CodeOf(err) != engine.CodeConnectorFailed {
 		t.Errorf("panic: %+v, %v; want connector_failed", res, err)
-	}
-}
-
-// grab is a connector that keeps what it was given.
-type grab struct {
-	claim  gate.Claim
-	permit gate.Permit
-}
-
-func (g *grab) Call(_ context.Context, c gate.Claim, p gate.Permit) (gate.Response, error) {
-	g.claim, g.permit = c, p
-	return gate.Response{Records: []gate.Record{{Fields: map[string]any{"id": "1001"}}}}, nil
-}
-
-func TestPermitsAreForOneCall(t *testing.T) {
-	w := New(t, Options{})
-	a := &engine.Action{Name: "shop.hours", Title: "x", Risk: engine.Read, MinTier: engine.Free, Args: Actions(t)[1].Args}
-	g := &grab{}
-	site, err := gate.NewSite(w.Pro.Site, []gate.Binding{{Action: a, Connector: g}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	mint := func() (gate.Claim, gate.Permit) {
-		r := request(w, identity.Result{}, "shop.hours", order("1001"))
-		r.Site = site
-		if _, err := w.Gate.Do(ctx, r); err != nil {
-			t.Fatal(err)
-		}
-		return g.claim, g.permit
-	}
-	now := w.Clock.Now()
-	claim, p := mint()
-	for _, c := range []struct {
-		name   string
-		permit gate.Permit
-		claim  gate.Claim
-		at     time.Time
-		want   error
-	}{
-		{"zero", gate.Permit{}, claim, now, gate.ErrNoPermit},
-		{"other site", p, gate.Claim{Site: "free", Action: claim.Action, Args: claim.Args}, now, gate.ErrPermitOther},
-		{"other action", p, gate.Claim{Site: claim.Site, Action: "order.cancel", Args: claim.Args}, now, gate.ErrPermitOther},
-		{"other arguments", p, gate.Claim{Site: claim.Site, Action: claim.Action, Args: order("1002")}, now, gate.ErrPermitOther},
-		{"no arguments", p, gate.Claim{Site: claim.Site, Action: claim.Action}, now, gate.ErrPermitOther},
-		{"number for text", p, gate.Claim{Site: claim.Site, Action: claim.Action, Args: map[string]any{"order_id": json.Number("1001")}}, now, gate.ErrPermitOther},
-		{"expired", p, claim, now.Add(time.Minute), gate.ErrPermitExpired},
-		{"good", p, claim, now, nil},
-		{"used", p, claim, now, gate.ErrPermitUsed},
-	} {
-		if _, err := c.permit.Redeem(c.claim, c.at); !errors.Is(err, c.want) {
-			t.Errorf("%s: Redeem = %v, want %v", c.name, err, c.want)
-		}
-	}
-	claim, p = mint()
-	var good sync.Map
-	var wg sync.WaitGroup
-	for i := range 50 {
-		wg.Go(func() {
-			if _, err := p.Redeem(claim, now); err == nil {
-				good.Store(i, true)
-			}
-		})
-	}
-	wg.Wait()
-	n := 0
-	good.Range(func(any, any) bool { n++; return true })
-	if n != 1 {
-		t.Errorf("one permit was redeemed %d times at once", n)
-	}
-}
-
-// A Permit cannot be made outside this package, whether by a literal, by a
-// conversion, or by asking for its insides.
-func TestPermitsCannotBeForged(t *testing.T) {
-	dir := t.TempDir()
-	for name, body := range map[string]string{
-		"literal":    `var _ = gate.Permit{p: nil}`,
-		"insides":    `var _ = gate.Permit{}.p`,
-		"conversion": `var _ = gate.Permit(struct{ p *int }{})`,
-		"minting":    `var _ = (*gate.Gate).mint`,
-		"the type":   `var _ gate.permit`,
-	} {
-		file := dir + "/" + name + ".go"
-		if err := os.WriteFile(file, []byte("package main\n\nimport \"vouchsafe/engine/gate\"\n\n"+body+"\n\nfunc main() {}\n"), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		out, err := exec.Command("go", "vet", file).CombinedOutput()
-		if err == nil {
-			t.Errorf("%s: code outside the package compiles", name)
-		} else if !strings.Contains(string(out), "unexported") && !strings.Contains(string(out), "cannot convert") && !strings.Contains(string(out), "not exported") && !strings.Contains(string(out), "undefined") {
-			t.Errorf("%s: failed for another reason:\n%s", name, out)
-		}
 	}
 }
 
@@ -654,111 +375,5 @@ func TestSitesThatLeaveSomethingToChance(t *testing.T) {
 	}
 	if _, err := gate.NewSite(w.Pro.Site, []gate.Binding{{Action: good[0]}}); err == nil {
 		t.Error("an action without a connector was accepted")
-	}
-}
-
-// What is asserted is kept bounded, and the addresses that matter first.
-func TestDecoysHideNothing(t *testing.T) {
-	w := New(t, Options{})
-	r := request(w, w.As(t, "demo", Alex), "order.list", nil)
-	for range 20 {
-		r.Intent.Asserted.Emails = append(r.Intent.Asserted.Emails, Alex.Email)
-	}
-	r.Intent.Asserted.Emails = append(r.Intent.Asserted.Emails, Jordan.Email, strings.Repeat("x", 60000)+"@example.com")
-	d, err := w.Gate.Ask(ctx, r)
-	if err != nil || d.Allow {
-		t.Fatalf("%+v, %v; want target_mismatch", d, err)
-	}
-	got := w.Entries(t)[0].About.Asserted.Emails
-	if len(got) != 8 || got[0] != Jordan.Email || len(got[1]) > 254 {
-		t.Errorf("recorded %.80q, want at most 8 bounded addresses, Jordan's first", got)
-	}
-	for _, name := range []string{"owner", "account_id", "sub", "for", "pinned"} {
-		if _, err := w.Gate.Do(ctx, request(w, w.As(t, "demo", Alex), "order.list", map[string]any{name: "u-jordan"})); err != nil {
-			t.Fatal(err)
-		}
-		if got := w.Entries(t)[0].About.Asserted.Names; !slices.Contains(got, "u-jordan") {
-			t.Errorf("undeclared argument %s recorded as %v, want its value as evidence", name, got)
-		}
-	}
-}
-
-// Arguments are recorded whole, so they are bounded.
-func TestHugeArgumentsAreRefused(t *testing.T) {
-	w := New(t, Options{})
-	for _, who := range []identity.Result{w.Verify("demo", ""), w.As(t, "demo", Alex)} {
-		d, err := w.Gate.Ask(ctx, request(w, who, "order.lookup", order(strings.Repeat("1", 60000))))
-		if err != nil || d.Allow {
-			t.Errorf("%+v, %v; want a refusal", d, err)
-		}
-		if n := len(w.Entries(t)[0].Decision.Input); n > 4096 {
-			t.Errorf("the record takes %d bytes", n)
-		}
-	}
-}
-
-// A write that happened is never called refused, whatever may be shown of it.
-func TestADoneWriteIsDone(t *testing.T) {
-	for name, rel := range map[string]string{
-		"withheld": `decision := {"withheld": [{"record": i, "code": "hidden", "message": "Not shown."} | some i; input.records[i]; input.action.risk != "read"], "redacted": []}`,
-		"failing":  `decision := {"withheld": [], "redacted": []} if input.action.risk == "read"`,
-	} {
-		w := New(t, Options{Policies: only(t, allowAll, rel)})
-		res, err := w.Gate.Do(ctx, request(w, w.As(t, "demo", Alex), "order.cancel", order("1002")))
-		if err != nil || len(res.Records) != 0 || w.Shop.Status("1002") != "cancelled" {
-			t.Errorf("%s: %+v, %v, order %s; want it done and nothing shown", name, res.Records, err, w.Shop.Status("1002"))
-		}
-		if e, _ := w.Log.Show(res.Decision.ID); e.Outcome == nil || e.Outcome.Code != "" || len(e.Outcome.Withheld) != 1 {
-			t.Errorf("%s: outcome %+v, want done with one record withheld", name, e.Outcome)
-		}
-	}
-}
-
-// A record that does not say which one it is proves nothing.
-func TestAProofNamesItsRecord(t *testing.T) {
-	w := New(t, Options{})
-	as := Actions(t)
-	as[1].IDArgument = ""
-	var bs []gate.Binding
-	for _, a := range as {
-		bs = append(bs, gate.Binding{Action: a, Connector: w.Shop})
-	}
-	if _, err := gate.NewSite(w.Pro.Site, bs); err == nil {
-		t.Error("a catalog was accepted whose proof does not name its record")
-	}
-}
-
-// twins answers with two records of one name, one of them somebody else's.
-type twins struct{}
-
-func (twins) Call(_ context.Context, c gate.Claim, p gate.Permit) (gate.Response, error) {
-	if _, err := p.Redeem(c, Start); err != nil {
-		return gate.Response{}, err
-	}
-	return gate.Response{Records: []gate.Record{
-		{ID: "1001", Owner: gate.Owner{Email: Jordan.Email}, Fields: map[string]any{"id": "1001"}},
-		{ID: "1001", Owner: gate.Owner{Email: Alex.Email}, Fields: map[string]any{"id": "1001"}},
-	}}, nil
-}
-
-// A name that somebody else's record bears as well proves nothing.
-func TestAmbiguousProofs(t *testing.T) {
-	w := New(t, Options{})
-	var bs []gate.Binding
-	for _, a := range Actions(t) {
-		b := gate.Binding{Action: a, Connector: w.Shop}
-		if a.Name == "order.lookup" {
-			b.Connector = twins{}
-		}
-		bs = append(bs, b)
-	}
-	site, err := gate.NewSite(w.Pro.Site, bs)
-	if err != nil {
-		t.Fatal(err)
-	}
-	r := request(w, w.As(t, "demo", Alex), "order.cancel", order("1001"))
-	r.Site, r.Confirmed = site, w.Policy.Active().Revision()
-	if _, err := w.Gate.Do(ctx, r); engine.CodeOf(err) != engine.CodeNotFound || w.Shop.Status("1001") != "shipped" {
-		t.Errorf("%v, order %s; want not_found and nothing done", err, w.Shop.Status("1001"))
 	}
 }

@@ -67,10 +67,9 @@ func golang(t *testing.T, code string) (string, []string) {
 	return ".", []string{"go", "run", filepath.Join(dir, "recipe.go"), filepath.Join(dir, "mint.go")}
 }
 
-// ruby is tried where it is installed, and not asked for in CI.
 func ruby(t *testing.T, code string) (string, []string) {
 	if err := exec.Command("ruby", "-e", "require 'jwt'").Run(); err != nil {
-		t.Skip("skipped: ruby and its jwt gem, for the recipe in Ruby")
+		missing(t, "ruby and its jwt gem, for the recipe in Ruby")
 	}
 	dir := t.TempDir()
 	write(t, filepath.Join(dir, "recipe.rb"), code)
