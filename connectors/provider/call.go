@@ -16,7 +16,10 @@ type Call struct {
 	Body           []byte
 	ContentType    string // of Body
 	IdempotencyKey string // "" sends none
-	MaxReply       int64  // bytes of the reply's body; 0 means what the provider allows
+	// Headers are sent on as they are. Those that CheckHeader refuses, and the
+	// one that carries the connection's credential, are refused.
+	Headers  map[string]string
+	MaxReply int64 // bytes of the reply's body; 0 means what the provider allows
 }
 
 // Reply is the outside system's answer, whatever its status.

@@ -69,6 +69,12 @@ func (c *Client) Do(ctx context.Context, call Call) (*Reply, error) {
 		"Connection-Id":       {call.Connection},
 		"Retries":             {"0"},
 	}
+	for name, value := range call.Headers {
+		if CheckHeader(name, value) != nil {
+			return nil, &Error{Code: CodeInvalidHeaders, NotSent: true}
+		}
+		headers.Set("Nango-Proxy-"+name, value)
+	}
 	if call.ContentType != "" {
 		headers.Set("Content-Type", call.ContentType)
 		headers.Set("Nango-Proxy-Content-Type", call.ContentType)

@@ -229,11 +229,24 @@ func (c Connection) authorize(r *http.Request, cred Credential) error {
 	return nil
 }
 
+// minGenerated is the shortest username that is taken for a generated key.
+const minGenerated = 20
+
+// secretUsername reports a username that is a key, as some APIs have it: alone,
+// or as one half of a pair. That of a person or a mailbox is none, and a reply
+// full of it (a calendar's paths, an appointment's organizer) must come through
+// as it is, or a record would be written back with holes.
+func (c Credential) secretUsername() bool {
+	return c.value == "" || len(c.username) >= minGenerated && !strings.Contains(c.username, "@")
+}
+
 // spellings returns the ways in which an outside system may echo the credential.
 func (c Connection) spellings(cred Credential) []string {
 	secrets := []string{cred.value}
 	if c.Type == Basic {
-		secrets = append(secrets, cred.username)
+		if cred.secretUsername() {
+			secrets = append(secrets, cred.username)
+		}
 		pair := base64.StdEncoding.EncodeToString([]byte(cred.username + ":" + cred.value))
 		secrets = append(secrets, pair, base64.URLEncoding.EncodeToString([]byte(cred.username+":"+cred.value)))
 	}

@@ -97,6 +97,10 @@ func (s *server) serveProxy(w http.ResponseWriter, r *http.Request, path string)
 		refuse(w, http.StatusNotFound, &Error{Code: CodeUnknownConnection, NotSent: true}, "There is no such connection.")
 		return
 	}
+	if c.Header != "" && headers.Get(c.Header) != "" {
+		refuse(w, http.StatusBadRequest, &Error{Code: CodeInvalidHeaders, NotSent: true}, "The header of the connection's credential is not sent on.")
+		return
+	}
 	ctx, cancel := context.WithTimeout(r.Context(), callTimeout)
 	defer cancel()
 	got, callErr := s.call(ctx, c, cred, outgoing{r.Method, path, r.URL.RawQuery, headers, body})
@@ -125,9 +129,6 @@ func (s *server) serveProxy(w http.ResponseWriter, r *http.Request, path string)
 	}
 }
 
-// forwarded are the headers a caller may send on, as Nango-Proxy-<name>.
-var forwarded = map[string]bool{"Accept": true, "Content-Type": true, "Idempotency-Key": true}
-
 // proxyHeaders reads the headers of a call. problem says what is wrong.
 func proxyHeaders(r *http.Request) (site, id string, out http.Header, problem string) {
 	out = http.Header{}
@@ -144,7 +145,7 @@ func proxyHeaders(r *http.Request) (site, id string, out http.Header, problem st
 			return "", "", nil, "A connection's base URL cannot be overridden."
 		case strings.HasPrefix(name, "Nango-Proxy-"):
 			to := http.CanonicalHeaderKey(strings.TrimPrefix(name, "Nango-Proxy-"))
-			if !forwarded[to] {
+			if CheckHeader(to, values[0]) != nil {
 				return "", "", nil, "The header " + name + " is not sent on."
 			}
 			out.Set(to, values[0])

@@ -192,6 +192,7 @@ func TestProxyRefusals(t *testing.T) {
 	r.add(t, conn("shop", up.URL+"/api"), NewAPIKey(planted))
 	byQuery := Connection{Site: "demo", ID: "query", Type: APIKey, Query: "key", BaseURL: up.URL}
 	r.add(t, byQuery, NewAPIKey(planted))
+	r.add(t, Connection{Site: "demo", ID: "plain", Type: APIKey, Header: "X-Shop", BaseURL: up.URL}, NewAPIKey(planted))
 	ids := "Provider-Config-Key: demo\r\nConnection-Id: shop\r\n"
 	tests := []struct{ name, line, headers, want string }{
 		{"another site's connection", "GET /proxy/x", "Provider-Config-Key: other\r\nConnection-Id: shop\r\n", "404"},
@@ -201,6 +202,13 @@ func TestProxyRefusals(t *testing.T) {
 		{"override of the base URL", "GET /proxy/x", ids + "Base-Url-Override: " + evil.URL + "\r\n", "400"},
 		{"header of one's own", "GET /proxy/x", ids + "Nango-Proxy-X-Api-Key: mine\r\n", "400"},
 		{"authorization of one's own", "GET /proxy/x", ids + "Nango-Proxy-Authorization: Bearer mine\r\n", "400"},
+		{"plain header of the credential", "GET /proxy/x", "Provider-Config-Key: demo\r\nConnection-Id: plain\r\nNango-Proxy-X-Shop: mine\r\n", "400"},
+		{"method in a header", "POST /proxy/x", ids + "Nango-Proxy-X-HTTP-Method-Override: DELETE\r\n", "400"},
+		{"cookie", "GET /proxy/x", ids + "Nango-Proxy-Cookie: a=b\r\n", "400"},
+		{"forwarded address", "GET /proxy/x", ids + "Nango-Proxy-X-Forwarded-For: 10.0.0.1\r\n", "400"},
+		{"framing", "POST /proxy/x", ids + "Nango-Proxy-Transfer-Encoding: chunked\r\n", "400"},
+		{"destination", "PUT /proxy/x", ids + "Nango-Proxy-Destination: http://evil.example/\r\n", "400"},
+		{"copy", "COPY /proxy/x", ids, "400"},
 		{"host of one's own", "GET /proxy/x", ids + "Nango-Proxy-Host: evil.example\r\n", "400"},
 		{"climbing", "GET /proxy/../x", ids, "400"},
 		{"climbing, encoded", "GET /proxy/a/%2e%2e/x", ids, "400"},
@@ -291,9 +299,53 @@ func TestProxyAddsTheCredential(t *testing.T) {
 	}
 }
 
+// The name of a person or a mailbox is no secret, and what a calendar holds must
+// come through as it is.
+func TestUsernamesComeThrough(t *testing.T) {
+	r := start(t)
+	const body = "ORGANIZER:mailto:bookings@shop.example /bookings@shop.example/cal/"
+	up, _ := upstream(t, func(w http.ResponseWriter, q *http.Request) { io.WriteString(w, body) })
+	r.add(t, Connection{Site: "demo", ID: "calendar", Type: Basic, BaseURL: up.URL}, NewBasic("bookings@shop.example", planted))
+	got, err := r.gate(t).Do(context.Background(), Call{Site: "demo", Connection: "calendar", Method: "REPORT", Path: "/"})
+	if err != nil || string(got.Body) != body {
+		t.Errorf("Do: %q, %v; want %q", got.Body, err, body)
+	}
+}
+
+func TestHeadersAreSentOn(t *testing.T) {
+	r := start(t)
+	var got http.Header
+	var method string
+	up, n := upstream(t, func(w http.ResponseWriter, q *http.Request) { method, got = q.Method, q.Header })
+	r.add(t, conn("shop", up.URL), NewAPIKey(planted))
+	want := map[string]string{"Depth": "1", "If-Match": `"e1"`, "Accept": "text/calendar", "Cal-Api-Version": "2024-08-13"}
+	call := Call{Site: "demo", Connection: "shop", Method: "PROPFIND", Path: "/cal/", Headers: want}
+	if _, err := r.gate(t).Do(context.Background(), call); err != nil {
+		t.Fatalf("Do: %v", err)
+	}
+	for name, value := range want {
+		if got.Get(name) != value {
+			t.Errorf("%s: %q, want %q", name, got.Get(name), value)
+		}
+	}
+	if method != "PROPFIND" || got.Get("X-Api-Key") != planted {
+		t.Errorf("sent %s with key %q", method, got.Get("X-Api-Key"))
+	}
+	for name, value := range map[string]string{"Authorization": "x", "X-Api-Key": "x", "Host": "x", "A b": "x", "Depth": "1\r\nX: y"} {
+		call.Headers = map[string]string{name: value}
+		_, err := r.gate(t).Do(context.Background(), call)
+		if e, ok := errors.AsType[*Error](err); !ok || e.Code != CodeInvalidHeaders || !e.NotSent {
+			t.Errorf("Do with %s: %v, want %s", name, err, CodeInvalidHeaders)
+		}
+	}
+	if n.Load() != 1 {
+		t.Errorf("%d calls went out, want 1", n.Load())
+	}
+}
+
 func TestCredentialIsInNoAnswerAndNoLog(t *testing.T) {
 	r := start(t)
-	pair := base64.StdEncoding.EncodeToString([]byte("planted-user:" + planted))
+	pair := base64.StdEncoding.EncodeToString([]byte("planted-consumer-key-of-a-pair:" + planted))
 	inJSON, _ := json.Marshal(planted)
 	up, _ := upstream(t, func(w http.ResponseWriter, q *http.Request) {
 		w.Header().Set("Content-Type", "text/plain; key="+q.Header.Get("X-Api-Key"))
@@ -306,7 +358,7 @@ func TestCredentialIsInNoAnswerAndNoLog(t *testing.T) {
 	r.add(t, conn("header", up.URL), NewAPIKey(planted))
 	r.add(t, Connection{Site: "demo", ID: "bearer", Type: APIKey, Header: "Authorization", BaseURL: up.URL}, NewAPIKey("Bearer "+planted))
 	r.add(t, Connection{Site: "demo", ID: "query", Type: APIKey, Query: "key", BaseURL: up.URL}, NewAPIKey(planted))
-	r.add(t, Connection{Site: "demo", ID: "basic", Type: Basic, BaseURL: up.URL}, NewBasic("planted-user", planted))
+	r.add(t, Connection{Site: "demo", ID: "basic", Type: Basic, BaseURL: up.URL}, NewBasic("planted-consumer-key-of-a-pair", planted))
 	r.add(t, Connection{Site: "demo", ID: "down", Type: APIKey, Query: "key", BaseURL: "http://127.0.0.1:1"}, NewAPIKey(planted))
 	var all strings.Builder
 	for _, id := range []string{"header", "bearer", "query", "basic", "down"} {
@@ -327,7 +379,7 @@ func TestCredentialIsInNoAnswerAndNoLog(t *testing.T) {
 	}
 	all.WriteString(r.raw(t, "GET /connections HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer "+operator+"\r\n\r\n"))
 	all.WriteString(r.log.String())
-	for _, secret := range []string{planted, string(inJSON), pair, "sk-planted", "planted-user", operator, keyIn(t, ProxyKeyFile(r.Dir))} {
+	for _, secret := range []string{planted, string(inJSON), pair, "sk-planted", "planted-consumer-key-of-a-pair", operator, keyIn(t, ProxyKeyFile(r.Dir))} {
 		if strings.Contains(all.String(), secret) {
 			t.Errorf("%q came out: %s", secret, all.String())
 		}

@@ -72,6 +72,7 @@ func (s *server) call(ctx context.Context, c Connection, cred Credential, out ou
 func (c Connection) request(ctx context.Context, cred Credential, out outgoing) (*http.Request, error) {
 	switch out.method {
 	case http.MethodGet, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete:
+	case "PROPFIND", "REPORT": // of WebDAV, for calendars; both only read
 	default:
 		return nil, errors.New("method not allowed")
 	}
