@@ -199,9 +199,13 @@ const (
 	CodeWall                  = "wall"
 	CodeConfirmationRequired  = "confirmation_required"
 	CodeConfirmationSpent     = "confirmation_spent"
+	CodeConfirmationCancelled = "confirmation_cancelled" // audit only
+	CodeConfirmationLapsed    = "confirmation_lapsed"    // audit only
 	CodeConnectorFailed       = "connector_failed"
 	CodeConnectorTimeout      = "connector_timeout"
 	CodeOutcomeUnknown        = "outcome_unknown"
+	CodeClientGone            = "client_gone" // audit and logs only: nobody is left to hear it
+	CodeInterrupted           = "interrupted" // audit only: the process ended before a read was shown
 	CodeInternal              = "internal"
 
 	// The site wants a token that has confirmed nothing before; see

@@ -76,6 +76,7 @@ type app struct {
 	sites   atomic.Pointer[[]siteSettings] // those that are served
 	reload  *reloader                      // nil for the demo, which has no files to change
 	log     *slog.Logger
+	stop    []func() // what runs beside the server, ended before the files are closed
 }
 
 // assemble opens the files and puts a gate together.
@@ -128,7 +129,11 @@ func assemble(ctx context.Context, s settings) (_ *app, err error) {
 		return nil, err
 	}
 	a.sites.Store(&s.sites)
-	confirmations := confirm.New(a.state, g, time.Now)
+	confirmations := confirm.New(a.state, g, counted{recorder, a.audit}, time.Now)
+	if err := confirmations.Lapse(ctx); err != nil {
+		return nil, fmt.Errorf("recording what was not confirmed in time: %w", err)
+	}
+	a.regularly(ctx, lapseEvery, "what was not confirmed in time could not be recorded", confirmations.Lapse)
 	conversations := conversation.New(a.state, g, confirmations, time.Now)
 	a.server, err = httpapi.New(httpapi.Options{
 		Sites:          sites,
@@ -153,6 +158,45 @@ func assemble(ctx context.Context, s settings) (_ *app, err error) {
 		AdminRoutes:    a.adminRoutes(),
 	})
 	return a, err
+}
+
+// lapseEvery is how often what was not confirmed in time is recorded as such.
+const lapseEvery = 10 * time.Second
+
+// regularly does something every so often until the app is closed. What fails
+// is logged when it begins to.
+func (a *app) regularly(ctx context.Context, every time.Duration, failed string, do func(context.Context) error) {
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	ended := make(chan struct{})
+	a.stop = append(a.stop, func() { cancel(); <-ended })
+	go func() {
+		defer close(ended)
+		tick := time.NewTicker(every)
+		defer tick.Stop()
+		var before error
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-tick.C:
+			}
+			err := do(ctx)
+			if err != nil && before == nil && ctx.Err() == nil {
+				a.log.Error(failed, "cause", err.Error())
+			}
+			before = err
+		}
+	}()
+}
+
+// counted is a log whose decisions are counted on their way.
+type counted struct {
+	gate.Recorder
+	*audit.Log
+}
+
+func (c counted) Decision(ctx context.Context, d *audit.Decision) error {
+	return c.Recorder.Decision(ctx, d)
 }
 
 // served makes of sites what the server serves.
@@ -239,6 +283,9 @@ func (a *app) health() httpapi.Health {
 // close closes the files, the log last.
 func (a *app) close() error {
 	var errs []error
+	for _, stop := range a.stop {
+		stop()
+	}
 	if a.kb != nil {
 		errs = append(errs, a.kb.Close())
 	}

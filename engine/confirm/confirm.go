@@ -6,11 +6,13 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"sync"
 	"time"
 
 	"go.etcd.io/bbolt"
 
 	"vouchsafe/engine"
+	"vouchsafe/engine/audit"
 	"vouchsafe/engine/gate"
 	"vouchsafe/engine/phrase"
 	"vouchsafe/engine/store"
@@ -43,9 +45,14 @@ type stored struct {
 	Decision     string         `json:"decision"` // that asked for the confirmation
 	MustConfirm  bool           `json:"must_confirm,omitempty"`
 	Definition   string         `json:"definition,omitempty"` // revision of the action's manifest
+	Expires      time.Time      `json:"expires"`
+	// Ended is why it came to nothing, and Record the decision that says so,
+	// until that is on disk; see lapse.go.
+	Ended  string `json:"ended,omitempty"`
+	Record string `json:"record,omitempty"`
 }
 
-const recordVersion = 1
+const recordVersion = 2 // 1 held no expiry of its own
 
 // DefaultLife is how long a confirmation waits.
 const DefaultLife = 5 * time.Minute
@@ -53,23 +60,33 @@ const DefaultLife = 5 * time.Minute
 var errSpent = engine.Errorf(engine.CodeConfirmationSpent,
 	"That confirmation has been used or is no longer valid. Please ask again.", nil)
 
-// Doer takes a request down the gate's path.
+// Doer takes a request down the gate's path, or records why it was not taken.
 type Doer interface {
 	Do(ctx context.Context, r gate.Request) (gate.Result, error)
+	Refuse(ctx context.Context, r gate.Request, code string) (engine.Decision, error)
+}
+
+// Log takes the records of what nobody answered.
+type Log interface {
+	Decision(ctx context.Context, d *audit.Decision) error
+	Show(id string) (audit.Entry, error)
 }
 
 // Store holds pending actions.
 type Store struct {
 	db    *store.DB
 	gate  Doer
+	log   Log
 	clock func() time.Time
 	shelf store.Shelf
 	used  store.Shelf // tokens that have confirmed something; see use
+
+	ending sync.RWMutex // a look for what has no record yet, and those who just write theirs
 }
 
 // New makes a Store over the state file.
-func New(db *store.DB, g Doer, clock func() time.Time) *Store {
-	return &Store{db: db, gate: g, clock: clock,
+func New(db *store.DB, g Doer, log Log, clock func() time.Time) *Store {
+	return &Store{db: db, gate: g, log: log, clock: clock,
 		shelf: store.NewShelf("pending"), used: store.NewShelf("confirmed_tokens")}
 }
 
@@ -85,13 +102,14 @@ type Result struct {
 //
 // It fails with confirmation_spent when the id is unknown, used, lapsed, or
 // bound to anything else than r; and with confirmation_needs_fresh_token when
-// the site wants one, and then the action waits on for it.
+// the site wants one, and then the action waits on for it. Both are recorded,
+// and the Result names that decision.
 func (s *Store) Do(ctx context.Context, r gate.Request, confirm string) (Result, error) {
 	var taken *taken
 	if confirm != "" {
 		var err error
 		if taken, err = s.take(ctx, r, confirm); err != nil {
-			return Result{}, err
+			return s.refuse(ctx, r, err)
 		}
 		// Under another policy than the one that asked for it, a yes means
 		// nothing any more: the gate starts the request over.
@@ -115,11 +133,30 @@ func (s *Store) Do(ctx context.Context, r gate.Request, confirm string) (Result,
 	return Result{Result: res, Issued: p}, err
 }
 
+// refuse puts on record that a yes was not taken.
+func (s *Store) refuse(ctx context.Context, r gate.Request, cause error) (Result, error) {
+	code := engine.CodeOf(cause)
+	if code != engine.CodeConfirmationSpent && code != engine.CodeConfirmationNeedsFreshToken {
+		return Result{}, cause
+	}
+	d, err := s.gate.Refuse(ctx, r, code)
+	if err != nil {
+		return Result{}, err
+	}
+	a, _ := r.Site.Action(r.Intent.Action)
+	return Result{Result: gate.Result{Decision: d, Action: a}}, cause
+}
+
+// Spent records that r's visitor gave a yes that nothing waits for, and returns
+// confirmation_spent with it.
+func (s *Store) Spent(ctx context.Context, r gate.Request) (Result, error) {
+	return s.refuse(ctx, r, errSpent)
+}
+
 // taken is a pending action as it was before it was used up.
 type taken struct {
 	stored
-	expires time.Time
-	mark    string // what use marked, "" for nothing
+	mark string // what use marked, "" for nothing
 }
 
 // take uses a pending action up.
@@ -128,16 +165,15 @@ func (s *Store) take(ctx context.Context, r gate.Request, id string) (*taken, er
 	var out *taken
 	err := s.db.Commit(ctx, func(tx *bbolt.Tx) error {
 		out = nil
-		p, expires, err := s.read(tx, id, now)
+		p, err := s.read(tx, id, now)
 		if err != nil || p == nil || !p.binds(r) {
 			return err
 		}
-		out = &taken{stored: *p, expires: expires}
+		out = &taken{stored: *p}
 		if out.mark, err = s.use(tx, r, now); err != nil {
 			return err
 		}
-		p.Spent = true
-		return s.write(tx, id, p, expires, now)
+		return s.spend(tx, id, p, now)
 	})
 	if err == nil && out == nil {
 		err = errSpent
@@ -153,7 +189,7 @@ func (s *Store) giveBack(ctx context.Context, id string, t *taken) error {
 				return err
 			}
 		}
-		return s.write(tx, id, &t.stored, t.expires, s.clock())
+		return s.wait(tx, id, &t.stored, s.clock())
 	})
 }
 
@@ -173,13 +209,14 @@ func (s *Store) issue(ctx context.Context, r gate.Request, res gate.Result) (*Pe
 	p := &stored{Version: recordVersion, Site: r.Site.ID, Subject: v.Subject(), Email: v.Email(), Conversation: r.Conversation.ID,
 		Action: r.Intent.Action, Args: r.Intent.Args, ArgsHash: hash[:], Policy: res.Decision.Policy,
 		Decision: res.Decision.ID, MustConfirm: r.MustConfirm, Definition: res.Action.Revision,
+		Expires: now.Add(DefaultLife),
 		Summary: phrase.Summary(phrase.Said{Site: r.Site.Site, Action: res.Action, Args: r.Intent.Args, Before: res.Before})}
-	id, expires := engine.NewSecretID("pa"), now.Add(DefaultLife)
-	err := s.db.Commit(ctx, func(tx *bbolt.Tx) error { return s.write(tx, id, p, expires, now) })
+	id := engine.NewSecretID("pa")
+	err := s.db.Commit(ctx, func(tx *bbolt.Tx) error { return s.wait(tx, id, p, now) })
 	if err != nil {
 		return nil, err
 	}
-	return &Pending{ID: id, Action: p.Action, Args: p.Args, Summary: p.Summary, Expires: expires}, nil
+	return &Pending{ID: id, Action: p.Action, Args: p.Args, Summary: p.Summary, Expires: p.Expires}, nil
 }
 
 // Holder is who may find and cancel a pending action. Email is "" for a token
@@ -196,59 +233,72 @@ func (s *Store) Find(id string, h Holder) (Pending, error) {
 	var out Pending
 	now := s.clock()
 	err := s.db.View(func(tx *bbolt.Tx) error {
-		p, expires, err := s.read(tx, id, now)
+		p, err := s.read(tx, id, now)
 		if err != nil {
 			return err
 		}
 		if p == nil || p.Spent || !h.holds(p) {
 			return errSpent
 		}
-		out = Pending{ID: id, Action: p.Action, Args: p.Args, Summary: p.Summary, Expires: expires, MustConfirm: p.MustConfirm}
+		out = Pending{ID: id, Action: p.Action, Args: p.Args, Summary: p.Summary, Expires: p.Expires, MustConfirm: p.MustConfirm}
 		return nil
 	})
 	return out, err
 }
 
-// Cancel uses a pending action up without doing it.
+// Cancel uses a pending action up without doing it, and records that.
 func (s *Store) Cancel(ctx context.Context, id string, h Holder) error {
+	s.ending.RLock()
+	defer s.ending.RUnlock()
 	now := s.clock()
-	return s.db.Commit(ctx, func(tx *bbolt.Tx) error {
-		p, expires, err := s.read(tx, id, now)
+	var ended *stored
+	err := s.db.Commit(ctx, func(tx *bbolt.Tx) error {
+		p, err := s.read(tx, id, now)
 		if err != nil {
 			return err
 		}
 		if p == nil || p.Spent || !h.holds(p) {
 			return errSpent
 		}
-		p.Spent = true
-		return s.write(tx, id, p, expires, now)
+		ended = p
+		return s.end(tx, id, p, engine.CodeConfirmationCancelled, now)
 	})
+	if err != nil {
+		return err
+	}
+	return s.record(context.WithoutCancel(ctx), id, ended)
 }
 
-func (s *Store) read(tx *bbolt.Tx, id string, now time.Time) (*stored, time.Time, error) {
-	b, expires := s.shelf.Get(tx, id, now)
+// read returns a pending action, used up or not, unless its time has passed.
+func (s *Store) read(tx *bbolt.Tx, id string, now time.Time) (*stored, error) {
+	p, err := s.stored(tx, id, now)
+	if err != nil || p == nil || !now.Before(p.Expires) {
+		return nil, err
+	}
+	return p, nil
+}
+
+func (s *Store) stored(tx *bbolt.Tx, id string, now time.Time) (*stored, error) {
+	b, _ := s.shelf.Get(tx, id, now)
 	if b == nil {
-		return nil, expires, nil
+		return nil, nil
 	}
 	var p stored
 	d := json.NewDecoder(bytes.NewReader(b))
 	d.UseNumber()
 	if err := d.Decode(&p); err != nil {
-		return nil, expires, fmt.Errorf("reading a pending action: %w", err)
+		return nil, fmt.Errorf("reading a pending action: %w", err)
 	}
 	if p.Version != recordVersion {
-		return nil, expires, fmt.Errorf("reading a pending action: version %d is not known", p.Version)
+		return nil, fmt.Errorf("reading a pending action: version %d is not known", p.Version)
 	}
-	return &p, expires, nil
+	return &p, nil
 }
 
-func (s *Store) write(tx *bbolt.Tx, id string, p *stored, expires, now time.Time) error {
-	if p.Spent {
-		p.Args, p.Summary = nil, "" // nothing of the customer's is kept longer than needed
-	}
+func (s *Store) write(tx *bbolt.Tx, id string, p *stored, lapses, now time.Time) error {
 	b, err := json.Marshal(p)
 	if err != nil {
 		return fmt.Errorf("encoding a pending action: %w", err)
 	}
-	return s.shelf.Put(tx, id, b, expires, now)
+	return s.shelf.Put(tx, id, b, lapses, now)
 }

@@ -32,7 +32,7 @@ func TestAYesThatWasNotRecordedIsNotLost(t *testing.T) {
 	w.Pro.FreshConfirmation = true // nor is the token used up by it
 	log := &flakyLog{Recorder: w.Log}
 	g := gate.New(gate.Options{Policy: w.Policy, Log: log, Clock: w.Clock.Now, EvaluationTimeout: 5 * time.Second})
-	c := confirm.New(w.State, g, w.Clock.Now)
+	c := confirm.New(w.State, g, w.Log, w.Clock.Now)
 	r := gate.Request{Site: w.Pro, Identity: w.As(t, "demo", Alex), Channel: engine.ChannelAction,
 		Intent: engine.Intent{Action: "order.cancel", Args: map[string]any{"order_id": "1002"}}}
 	asked, err := c.Do(ctx, r, "")
@@ -92,7 +92,7 @@ func TestFreshConfirmations(t *testing.T) {
 	if a != nil || engine.CodeOf(b) != engine.CodeConfirmationNeedsFreshToken {
 		t.Fatalf("two yeses with one token: %v and %v; want one done", a, b)
 	}
-	again := confirm.New(w.State, w.Gate, w.Clock.Now)
+	again := confirm.New(w.State, w.Gate, w.Log, w.Clock.Now)
 	left, id := first, one
 	if w.Shop.Status("1001") == "cancelled" {
 		left, id = second, two

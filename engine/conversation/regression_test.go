@@ -77,7 +77,7 @@ func (g *swapping) Do(ctx context.Context, r gate.Request) (gate.Result, error) 
 func TestAYesCountsUnderItsOwnPolicyOnly(t *testing.T) {
 	w := New(t, Options{})
 	g := &swapping{w.Gate, func() {}}
-	c := confirm.New(w.State, g, w.Clock.Now)
+	c := confirm.New(w.State, g, w.Log, w.Clock.Now)
 	r := gate.Request{Site: w.Pro, Identity: w.As(t, "demo", Alex), Channel: engine.ChannelAction,
 		Intent: engine.Intent{Action: "order.cancel", Args: map[string]any{"order_id": "1002"}}}
 	asked, err := c.Do(context.Background(), r, "")

@@ -28,6 +28,7 @@ type Gate interface {
 type Confirmer interface {
 	Do(ctx context.Context, r gate.Request, confirm string) (confirm.Result, error)
 	Find(id string, h confirm.Holder) (confirm.Pending, error)
+	Spent(ctx context.Context, r gate.Request) (confirm.Result, error)
 	Cancel(ctx context.Context, id string, h confirm.Holder) error
 }
 

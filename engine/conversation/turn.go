@@ -254,7 +254,11 @@ func (t *turn) fail(err error, a *engine.Action, decision string) {
 func (t *turn) confirm(ctx context.Context, id string, asserted engine.Asserted) {
 	p, err := t.s.confirm.Find(id, t.holder())
 	if err != nil {
-		t.fail(err, nil, "")
+		var res confirm.Result
+		if engine.CodeOf(err) == engine.CodeConfirmationSpent {
+			res, err = t.s.confirm.Spent(ctx, t.request(engine.Intent{Asserted: asserted}))
+		}
+		t.fail(err, nil, res.Decision.ID)
 		return
 	}
 	step := plan.Step{Intent: engine.Intent{Action: p.Action, Args: p.Args, Asserted: asserted}}
@@ -281,7 +285,7 @@ func (t *turn) confirm(ctx context.Context, id string, asserted engine.Asserted)
 		// To the page this is a token to be renewed: it gets another and
 		// resumes, and no page needs to know more than it does already.
 		e, _ := errors.AsType[*engine.Error](err)
-		t.say(Reply{Type: TypeSignIn, Text: e.Message, Code: engine.CodeIdentityExpired, Action: p.Action, URL: t.in.Site.SignInURL, Resume: id})
+		t.say(Reply{Type: TypeSignIn, Text: e.Message, Code: engine.CodeIdentityExpired, Action: p.Action, URL: t.in.Site.SignInURL, Resume: id, Decision: res.Decision.ID})
 		return
 	}
 	if engine.CodeOf(err) != engine.CodeAuditUnavailable {

@@ -97,7 +97,7 @@ func New(t testing.TB, o Options) *World {
 		t.Fatal(err)
 	}
 	w.Gate = gate.New(gate.Options{Policy: w.Policy, Log: w.Log, Clock: w.Clock.Now, EvaluationTimeout: 5 * time.Second})
-	w.Confirm = confirm.New(w.State, w.Gate, w.Clock.Now)
+	w.Confirm = confirm.New(w.State, w.Gate, w.Log, w.Clock.Now)
 	w.Pro = w.site(t, "demo", engine.Pro)
 	w.Free = w.site(t, "free", engine.Free)
 	return w

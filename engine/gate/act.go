@@ -30,7 +30,7 @@ type Result struct {
 // Do takes an intent down the whole path. A refusal by the policy is a Result
 // and not an error. Its errors are *engine.Error: audit_unavailable when nothing
 // could be recorded and so nothing was done; not_found; a code of a release
-// rule; or a connector's code.
+// rule; a connector's code; or internal, when something on the way panicked.
 func (g *Gate) Do(ctx context.Context, r Request) (Result, error) {
 	if r.Intent.Args == nil {
 		r.Intent.Args = map[string]any{}
@@ -44,36 +44,71 @@ func (g *Gate) Do(ctx context.Context, r Request) (Result, error) {
 		return res, nil
 	}
 	started := g.clock()
-	before, err := g.resolve(ctx, c)
-	if err != nil {
-		return res, g.close(ctx, c, audit.Outcome{Code: engine.CodeOf(err)}, started, err)
+	o, err := g.carryOut(ctx, c, &res)
+	if err != nil && c.binding.Action.Risk == engine.Read && errors.Is(ctx.Err(), context.Canceled) {
+		// Whatever it came to, it came to because nobody waited for it any more.
+		err = engine.Errorf(engine.CodeClientGone, "The request was abandoned.", err)
 	}
-	res.Before = before
-	if !c.confirmed && (r.MustConfirm || obliges(c.record.Obligations, engine.ObligationConfirm)) {
+	o.Code = engine.CodeOf(err)
+	if res.Pending {
+		o.Code = engine.CodeConfirmationRequired
+	}
+	return res, g.close(ctx, c, o, started, err)
+}
+
+// carryOut does what was allowed, and says what became of it, however it ends:
+// a panic on the way is an ending too.
+func (g *Gate) carryOut(ctx context.Context, c *considered, res *Result) (o audit.Outcome, err error) {
+	called, acted := false, false
+	defer func() {
+		if recover() == nil { // what it holds may be anybody's, so it goes nowhere
+			return
+		}
+		res.Records, res.Pending = nil, false
+		write := c.binding.Action.Risk != engine.Read
+		switch {
+		case write && acted:
+			// It is done; only what may be shown of it could not be made out.
+			o.Problem, err = errPanicked.Error(), nil
+		case write && called:
+			err = engine.Errorf(engine.CodeOutcomeUnknown, "Something went wrong on the way. Please check before you try again.", errPanicked)
+		default:
+			err = engine.Errorf(engine.CodeInternal, "Something went wrong here. It has been logged.", errPanicked)
+		}
+	}()
+	if res.Before, err = g.resolve(ctx, c); err != nil {
+		return o, err
+	}
+	if !c.confirmed && (c.request.MustConfirm || obliges(c.record.Obligations, engine.ObligationConfirm)) {
 		res.Pending = true
-		return res, g.close(ctx, c, audit.Outcome{Code: engine.CodeConfirmationRequired}, started, nil)
+		return o, nil
 	}
 	p, ok := g.mint(c)
 	if !ok {
-		e := &engine.Error{Code: engine.CodeWall, Message: goReason(engine.CodeWall).Message}
-		return res, g.close(ctx, c, audit.Outcome{Code: e.Code}, started, e)
+		return o, &engine.Error{Code: engine.CodeWall, Message: goReason(engine.CodeWall).Message}
 	}
+	o.IdempotencyKey = p.p.grant.IdempotencyKey
+	called = true
 	resp, err := g.act(ctx, c, p)
+	o.Status, o.Returned = resp.Status, len(resp.Records)
 	if engine.CodeOf(err) == engine.CodeNotFound {
 		err = errNotFound // in the very words that a foreign record gets
 	}
-	o := audit.Outcome{Status: resp.Status, Returned: len(resp.Records), IdempotencyKey: p.p.grant.IdempotencyKey}
-	if err == nil {
-		res.Records, err = g.release(ctx, c, resp.Records, &o)
-		if c.binding.Action.Risk != engine.Read {
-			// It is done: what may not be shown of it is not shown, and nobody
-			// is told that it was refused.
-			err = nil
-		}
+	if err != nil {
+		return o, err
 	}
-	o.Released, o.Code = len(res.Records), engine.CodeOf(err)
-	return res, g.close(ctx, c, o, started, err)
+	acted = true
+	res.Records, err = g.release(ctx, c, resp.Records, &o)
+	if c.binding.Action.Risk != engine.Read {
+		// It is done: what may not be shown of it is not shown, and nobody
+		// is told that it was refused.
+		err = nil
+	}
+	o.Released = len(res.Records)
+	return o, err
 }
+
+var errPanicked = errors.New("a panic on the way")
 
 func obliges(os []engine.Obligation, kind string) bool {
 	for _, o := range os {

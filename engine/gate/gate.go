@@ -113,31 +113,10 @@ const maxActionName = 128
 // decide pins the identity, asks the policy and applies the second lock. What
 // it returns is complete but not yet recorded.
 func (g *Gate) decide(ctx context.Context, r Request, anyArgs bool) *considered {
-	now := g.clock()
-	set := g.policy.Active()
-	c := &considered{request: r, set: set, confirmed: r.Confirmed != "" && r.Confirmed == set.Revision()}
-	c.record = audit.Decision{
-		Decision: engine.Decision{ID: engine.NewID("d", now), Time: now, Policy: set.Revision()},
-		Site:     r.Site.ID,
-		Cause:    r.Identity.Cause,
-		Problem:  r.Identity.Detail,
-		Parent:   cmp.Or(r.parent, r.Follows),
-		Input:    &c.input,
-	}
-	c.input = policy.Input{
-		Site:         r.Site.Site,
-		Identity:     pin(r.Identity),
-		Args:         r.Intent.Args,
-		Asserted:     boundedAsserted(r.Intent.Asserted, named(r.Identity).Email()),
-		Confirmed:    c.confirmed,
-		Conversation: r.Conversation,
-		Channel:      r.Channel,
-		Now:          now,
-	}
+	c := g.consider(r)
 	b, ok := r.Site.actions[r.Intent.Action]
 	if !ok {
-		c.input.Action = &engine.Action{Name: strings.ToValidUTF8(r.Intent.Action[:min(len(r.Intent.Action), maxActionName)], "?")}
-		c.input.Args = nil
+		c.unknown()
 		c.deny(engine.CodeUnknownAction)
 		return c
 	}
@@ -158,9 +137,7 @@ func (g *Gate) decide(ctx context.Context, r Request, anyArgs bool) *considered 
 		c.input.Target = target(named(r.Identity), r.Intent.Asserted.Emails)
 	}
 
-	evaluation, cancel := context.WithTimeout(ctx, g.timeout)
-	answer, err := set.Decide(evaluation, &c.input)
-	cancel()
+	answer, err := g.ask(ctx, c)
 	switch {
 	case err != nil:
 		c.record.Problem = err.Error()
@@ -183,13 +160,85 @@ func (g *Gate) decide(ctx context.Context, r Request, anyArgs bool) *considered 
 			return c
 		}
 	}
-	if !lock(r.Site.Site, b.Action, r.Identity.Visitor, c.input.Target, now) {
+	if !lock(r.Site.Site, b.Action, r.Identity.Visitor, c.input.Target, c.record.Time) {
 		c.deny(engine.CodeWall)
 		return c
 	}
 	c.record.Allow = true
 	c.record.Obligations = append(answer.Obligations, ownership(b.Action, r.Intent.Args)...)
 	return c
+}
+
+// consider pins the identity and makes a record of a request, with everything
+// but what it asks for and what is said of it.
+func (g *Gate) consider(r Request) *considered {
+	now := g.clock()
+	set := g.policy.Active()
+	c := &considered{request: r, set: set, confirmed: r.Confirmed != "" && r.Confirmed == set.Revision()}
+	c.record = audit.Decision{
+		Decision: engine.Decision{ID: engine.NewID("d", now), Time: now, Policy: set.Revision()},
+		Site:     r.Site.ID,
+		Cause:    r.Identity.Cause,
+		Problem:  r.Identity.Detail,
+		Parent:   cmp.Or(r.parent, r.Follows),
+		Input:    &c.input,
+	}
+	c.input = policy.Input{
+		Site:         r.Site.Site,
+		Identity:     pin(r.Identity),
+		Args:         r.Intent.Args,
+		Asserted:     boundedAsserted(r.Intent.Asserted, named(r.Identity).Email()),
+		Confirmed:    c.confirmed,
+		Conversation: r.Conversation,
+		Channel:      r.Channel,
+		Now:          now,
+	}
+	return c
+}
+
+// unknown names an action that the site does not have.
+func (c *considered) unknown() {
+	name := c.request.Intent.Action
+	c.input.Action = &engine.Action{Name: strings.ToValidUTF8(name[:min(len(name), maxActionName)], "?")}
+	c.input.Args = nil
+}
+
+// ask puts the question to the policy. Whoever asked may have gone meanwhile;
+// the decision is made and recorded all the same, so that it does not read as
+// the policy's failure.
+func (g *Gate) ask(ctx context.Context, c *considered) (answer policy.Result, err error) {
+	defer func() {
+		if recover() != nil {
+			answer, err = policy.Result{}, errPanicked
+		}
+	}()
+	evaluation, cancel := context.WithTimeout(context.WithoutCancel(ctx), g.timeout)
+	defer cancel()
+	return c.set.Decide(evaluation, &c.input)
+}
+
+// Refuse records that a request came to nothing for a reason that lies outside
+// the policy, which is not asked: what it says is about doing something, and
+// nothing is to be done. The codes are those of a confirmation that cannot be
+// given. Its error is audit_unavailable.
+func (g *Gate) Refuse(ctx context.Context, r Request, code string) (engine.Decision, error) {
+	c := g.consider(r)
+	if a, ok := r.Site.Action(r.Intent.Action); ok {
+		c.input.Action = a
+		if a.Args.Validate(r.Intent.Args) != nil {
+			c.input.Args = nil // as in decide, they reach no log
+		}
+		if a.Personal {
+			c.input.Target = target(named(r.Identity), r.Intent.Asserted.Emails)
+		}
+	} else {
+		c.unknown()
+	}
+	c.deny(code)
+	if err := g.log.Decision(ctx, &c.record); err != nil {
+		return engine.Decision{}, err
+	}
+	return c.record.Decision, nil
 }
 
 // lock is the second lock: what no policy may allow. It is asked when deciding

@@ -24,6 +24,22 @@ var goReasons = map[string]engine.Reason{
 		Message: "The assistant cannot check whether this is allowed, so it did nothing. Please try again later.",
 		Audit:   "The policy was undefined, failed, timed out or answered in another shape.",
 	},
+	engine.CodeConfirmationCancelled: {
+		Message: "All right, I have left it as it is.",
+		Audit:   "The customer was asked to confirm and said no. Nothing was done.",
+	},
+	engine.CodeConfirmationLapsed: {
+		Message: "That was not confirmed in time, so nothing was done.",
+		Audit:   "The customer was asked to confirm and did not answer in time. Nothing was done.",
+	},
+	engine.CodeConfirmationSpent: {
+		Message: "That confirmation has been used or is no longer valid. Please ask again.",
+		Audit:   "A confirmation was given that is unknown, used, lapsed or somebody else's. Nothing was done.",
+	},
+	engine.CodeConfirmationNeedsFreshToken: {
+		Message: "To be sure it is still you, this needs a fresh sign-in. Please sign in again and I will carry on.",
+		Audit:   "A confirmation was given with a token that has confirmed something before, which the site does not accept.",
+	},
 	engine.CodeWall: {
 		Message: "The assistant cannot do this. Please contact the site.",
 		Audit:   "The policy allowed what no policy may allow: the second lock refused it. Review the policy.",

@@ -219,7 +219,7 @@ func newBench(t testing.TB, change func(*httpapi.Options)) *bench {
 			Location: time.UTC, Origins: []string{origin}, MaxTokenLifetime: 15 * time.Minute})}
 	}
 	o := httpapi.Options{
-		Sites: sites, Gate: g, Act: confirm.New(b.state, g, time.Now),
+		Sites: sites, Gate: g, Act: confirm.New(b.state, g, b.log, time.Now),
 		Chat: b.chat, Log: b.log, State: b.state, Metrics: b.reg,
 		Limits: httpapi.Limits{PerVisitor: httpapi.Rate{Off: true}, PerAddress: httpapi.Rate{Off: true}},
 		Logger: slog.New(slog.NewJSONHandler(b.logged, &slog.HandlerOptions{Level: slog.LevelDebug})),

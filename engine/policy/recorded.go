@@ -27,7 +27,9 @@ type Recorded struct {
 }
 
 // notAsked are the codes of decisions on which the policy has said nothing.
-var notAsked = map[string]bool{engine.CodeUnknownAction: true, engine.CodePolicyError: true}
+var notAsked = map[string]bool{engine.CodeUnknownAction: true, engine.CodePolicyError: true,
+	engine.CodeConfirmationCancelled: true, engine.CodeConfirmationLapsed: true,
+	engine.CodeConfirmationSpent: true, engine.CodeConfirmationNeedsFreshToken: true}
 
 // refusedInGo are the codes that Go adds to whatever the policy said, for
 // reasons the policy does not know.
