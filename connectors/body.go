@@ -8,20 +8,26 @@ import (
 	"github.com/itchyny/gojq"
 )
 
-// origin is what a value within a body may be or come from. The first three
+// origin is what a value within a body may be or come from. The first of them
 // are the objects a body is given, whose members are not yet accounted for.
 type origin uint64
 
 const (
-	theInput    origin = 1 << iota // {args, pinned}
-	theArgs                        // .args
-	thePinned                      // .pinned
-	pinnedValue                    // made from pinned values that are accounted for
-	barePinned                     // and these are not members of an object that the body spells out
-	bareArgs                       // the same of arguments
-	theirs                         // holds the pinned e-mail or subject, as far as can be told for certain
-	anyArg                         // made from any of the arguments
-	firstArg                       // made from the first argument the body names; the others follow
+	theInput  origin = 1 << iota // {args, pinned, steps, page}
+	theArgs                      // .args
+	thePinned                    // .pinned
+	theSteps                     // .steps
+	firstStep                    // what the first step that the body names found; the others follow
+	_
+	_
+	_
+	_
+	pinnedValue // made from pinned values that are accounted for, or from what a step found of the customer's
+	barePinned  // and these are not members of an object that the body spells out
+	bareArgs    // the same of arguments
+	theirs      // holds what says who the customer is, as far as can be told for certain
+	anyArg      // made from any of the arguments
+	firstArg    // made from the first argument the body names; the others follow
 )
 
 const (
@@ -52,8 +58,13 @@ type bodyUse struct {
 	args    map[string]bool
 	allArgs bool // .args as a whole
 	pinned  map[string]bool
-	wholly  bool // .pinned as a whole
+	wholly  bool                       // .pinned as a whole
+	steps   map[string]map[string]bool // and the fields of them that it names
 
+	page bool // .page, in whatever way
+
+	owned  map[string]bool // the steps that find only what is the customer's
+	order  []string        // the steps, as the body names them
 	bits   map[string]origin
 	output origin // what is sent
 
@@ -68,9 +79,11 @@ type bodyUse struct {
 	hidden string
 }
 
-// useOf reads off a body which arguments and pinned values it takes.
-func useOf(q *gojq.Query) *bodyUse {
+// useOf reads off a body which arguments and pinned values it takes. owned are
+// the steps that find only what is the customer's.
+func useOf(q *gojq.Query, owned map[string]bool) *bodyUse {
 	u := &bodyUse{args: map[string]bool{}, pinned: map[string]bool{}, unknown: map[string]bool{},
+		steps: map[string]map[string]bool{}, owned: owned,
 		bits: map[string]origin{}, keys: map[string]map[any]origin{}}
 	u.output = u.take(u.query(q, theInput, nil), q)
 	return u
@@ -111,7 +124,36 @@ func (u *bodyUse) take(o origin, part interface{ String() string }) origin {
 		u.wholly = true
 		out |= ofPinned | theirs
 	}
+	if o&theSteps != 0 {
+		out |= ofPinned
+	}
+	for i, name := range u.order {
+		if o&(firstStep<<i) != 0 {
+			out |= u.found(name)
+		}
+	}
 	return out
+}
+
+// found is the origin of what a step found. What is the customer's is as good
+// as a pin; the rest is as good as what the manifest's author wrote.
+func (u *bodyUse) found(step string) origin {
+	if u.owned[step] {
+		return ofPinned | theirs
+	}
+	return 0
+}
+
+// step stands for what a step found.
+func (u *bodyUse) step(name string) origin {
+	if u.steps[name] == nil {
+		u.steps[name] = map[string]bool{}
+		u.order = append(u.order, name)
+	}
+	if i := slices.Index(u.order, name); i < maxSteps {
+		return firstStep << i
+	}
+	return 0 // there is no such step, and that is reported
 }
 
 // member is the origin of a value's member of a known name.
@@ -123,6 +165,11 @@ func (u *bodyUse) member(o origin, name string) origin {
 			out |= theArgs
 		case "pinned":
 			out |= thePinned
+		case "steps":
+			out |= theSteps
+		case "page":
+			u.page = true
+		case "idempotency_key":
 		default:
 			u.unknown[name] = true
 		}
@@ -136,6 +183,15 @@ func (u *bodyUse) member(o origin, name string) origin {
 		out |= ofPinned
 		if pinsCustomer(name) {
 			out |= theirs
+		}
+	}
+	if o&theSteps != 0 {
+		out |= u.step(name)
+	}
+	for i, step := range u.order {
+		if o&(firstStep<<i) != 0 {
+			u.steps[step][name] = true
+			out |= u.found(step)
 		}
 	}
 	return out

@@ -43,7 +43,7 @@ func TestUseOfBody(t *testing.T) {
 		if err != nil {
 			t.Fatalf("%s: %v", source, err)
 		}
-		u := useOf(q)
+		u := useOf(q, nil)
 		got, wanted := map[string]bool{}, map[string]bool{}
 		for name := range u.args {
 			got[name] = true
@@ -78,7 +78,7 @@ func FuzzUseOfBody(f *testing.F) {
 		if err != nil {
 			return
 		}
-		u := useOf(e.query)
+		u := useOf(e.query, nil)
 		if u.allArgs {
 			return
 		}

@@ -109,13 +109,19 @@ func (c *Catalog) records() map[string]bool {
 // unproven are the arguments in a personal write's body that name a record by
 // what the catalog says elsewhere.
 func (e entry) unproven(records map[string]bool) []string {
-	if !e.def.Personal || !e.writes() || e.request == nil {
+	if !e.def.Personal || !e.writes() {
 		return nil
 	}
-	return slices.DeleteFunc(slices.Clone(e.request.bodyArgs), func(name string) bool {
-		stem := plain(name)
-		return e.settled(name) || !records[stem] && !records[strings.TrimSuffix(stem, "s")]
-	})
+	var out []string
+	for _, c := range e.requests() {
+		for _, name := range c.request.bodyArgs {
+			stem := plain(name)
+			if !e.settled(name) && !slices.Contains(out, name) && (records[stem] || records[strings.TrimSuffix(stem, "s")]) {
+				out = append(out, name)
+			}
+		}
+	}
+	return out
 }
 
 func (c *Catalog) names() []string {

@@ -16,7 +16,7 @@ func (r *reader) judge(a *action, seen map[string]bool) {
 	def, q, p := a.def, a.request, a.response
 	writes := def.Risk != engine.Read
 	if seen["personal"] && !def.Personal {
-		if p.owner != nil {
+		if p.owns() {
 			r.failAt(p.line, "%s: its records have an owner, so it is personal", def.Name)
 		}
 		if len(def.Resources) > 0 {
@@ -31,15 +31,20 @@ func (r *reader) judge(a *action, seen map[string]bool) {
 			r.failAt(a.resource[res.Argument], "%s: resource: an action cannot prove its own argument", def.Name)
 		}
 	}
-	for _, name := range q.pathArgs {
-		if !slices.Contains(def.Args.Required(), name) {
-			r.failAt(q.line, "%s: {%s} is part of the path, so the argument must be required", def.Name, name)
+	for _, c := range a.requests() {
+		for _, name := range c.request.pathArgs {
+			if !slices.Contains(def.Args.Required(), name) {
+				r.failAt(c.request.line, "%s: {%s} is part of the path, so the argument must be required", def.Name, name)
+			}
 		}
 	}
 	if def.Personal && !writes {
-		if p.records == nil || p.owner == nil {
+		if p.records == nil || !p.owns() {
 			r.failAt(a.line, "%s: a personal action that reads must say in response where its records are and who owns each (records, owner)", def.Name)
 		}
+	}
+	if writes && q.each != "" {
+		r.failAt(q.line, "%s: request: what changes something is about one record, so it has no each", def.Name)
 	}
 	for _, name := range slices.Sorted(maps.Keys(a.notRecord)) {
 		_, proven := a.resource[name]
@@ -58,12 +63,55 @@ func (r *reader) judge(a *action, seen map[string]bool) {
 	}
 	if def.Personal && writes {
 		r.judgeWrite(a)
-		r.judgeBody(a)
+		for _, c := range a.requests() {
+			r.judgeBody(a, c.request)
+		}
 	}
 	if !writes && p.records != nil && len(p.fields) == 0 {
 		r.failAt(p.line, "%s: response: fields must say what of a record may be shown", def.Name)
 	}
-	r.identify(a)
+	for _, st := range a.steps {
+		if st.request == nil {
+			continue
+		}
+		st.idArg = r.identify(a, st.request, st.response, false)
+		if def.Personal && writes {
+			r.judgeStep(a, st)
+		}
+	}
+	def.IDArgument = r.identify(a, q, p, writes)
+	def.List = q.each != "" && p.records != nil || p.many() && def.IDArgument == ""
+}
+
+// asked is one request of an action with what is made of its reply.
+type asked struct {
+	request  *request
+	response *response
+	step     *step // nil for the action's own request
+}
+
+// requests are all that an action asks, in order.
+func (a *action) requests() []asked {
+	var out []asked
+	for _, st := range a.steps {
+		if st.request != nil {
+			out = append(out, asked{st.request, st.response, st})
+		}
+	}
+	if a.request != nil {
+		out = append(out, asked{a.request, a.response, nil})
+	}
+	return out
+}
+
+// judgeStep refuses a step of a personal write that could find another record
+// than the argument names which was proven.
+func (r *reader) judgeStep(a *action, st *step) {
+	for _, name := range slices.Concat(st.request.pathArgs, st.request.queryArgs, st.request.bodyArgs) {
+		if _, proven := a.resource[name]; proven && st.idArg != name {
+			r.failAt(st.line, "%s: step %s does not compare what it finds with %q, so it could find another record; add response: {id: <where it is>, id_argument: %s} to it", a.def.Name, st.name, name, name)
+		}
+	}
 }
 
 // judgeCustomers refuses an argument that says whose account is meant.
@@ -80,7 +128,7 @@ func (r *reader) judgeCustomers(a *action) {
 func (r *reader) judgeWrite(a *action) {
 	def, q, p := a.def, a.request, a.response
 	before := len(r.errs)
-	for _, name := range slices.Concat(q.pathArgs, q.queryArgs) {
+	for _, name := range a.named() {
 		_, proven := a.resource[name]
 		_, vouched := a.notRecord[name]
 		if !proven && !vouched {
@@ -99,15 +147,28 @@ func (r *reader) judgeWrite(a *action) {
 	if !theirs && len(r.errs) == before {
 		r.failAt(q.line, "%s: nothing in the request is the customer's: send an argument that resource proves, or use pinned.email or pinned.subject", def.Name)
 	}
-	if p.records != nil && p.owner == nil {
+	if p.records != nil && !p.owns() {
 		r.failAt(p.line, "%s: response: a customer's records need an owner", def.Name)
 	}
 }
 
+// named are the arguments in the paths and queries of an action's requests.
+func (a *action) named() []string {
+	var out []string
+	for _, c := range a.requests() {
+		for _, name := range slices.Concat(c.request.pathArgs, c.request.queryArgs) {
+			if !slices.Contains(out, name) {
+				out = append(out, name)
+			}
+		}
+	}
+	return out
+}
+
 // judgeBody refuses a personal write whose body could name a record that
 // nothing proves, or say something else of the customer than the pin does.
-func (r *reader) judgeBody(a *action) {
-	def, q := a.def, a.request
+func (r *reader) judgeBody(a *action, q *request) {
+	def := a.def
 	if q.body == nil {
 		return
 	}
@@ -115,7 +176,7 @@ func (r *reader) judgeBody(a *action) {
 		r.failAt(q.bodyLine, "%s: body: %q does not show which arguments are sent under which names; name each, as in {start: .args.start}, or send .args", def.Name, q.use.hidden)
 		return
 	}
-	r.judgeKeys(a)
+	r.judgeKeys(a, q)
 	for _, name := range q.bodyArgs {
 		if namesRecord(name) && !a.settled(name) {
 			r.failAt(q.bodyLine, "%s: body: %q names a record, and nothing proves that it is the customer's; %s", def.Name, name, wayOut(name))
@@ -141,8 +202,8 @@ func (r *reader) judgeBody(a *action) {
 
 // judgeKeys holds the names that a body gives to what it sends to the same as
 // the names of arguments.
-func (r *reader) judgeKeys(a *action) {
-	def, q := a.def, a.request
+func (r *reader) judgeKeys(a *action, q *request) {
+	def := a.def
 	if mixes(q.use.output) {
 		r.failAt(q.bodyLine, "%s: body: an argument could take the place of what is pinned; send each under a name of its own", def.Name)
 	}
@@ -185,7 +246,7 @@ func wayOut(name string) string {
 
 // judgeKnowledge holds an action of the knowledge base to what it can do.
 func (r *reader) judgeKnowledge(a *action, seen map[string]bool) {
-	for _, key := range []string{"request", "response", "resource", "not_a_record", "reply", "timeout"} {
+	for _, key := range []string{"steps", "request", "response", "resource", "not_a_record", "reply", "timeout"} {
 		if seen[key] {
 			r.failAt(a.line, "%s: an action of the knowledge base has no %s", a.def.Name, key)
 		}
@@ -195,49 +256,58 @@ func (r *reader) judgeKnowledge(a *action, seen map[string]bool) {
 	}
 }
 
-// identify works out which argument names the record an action returns, and
-// whether it returns a list. A manifest may say so itself with id_argument.
-func (r *reader) identify(a *action) {
-	def, q, p := a.def, a.request, a.response
+// identify works out which argument names the record that a request brings
+// back, "" for none. A manifest may say so itself with id_argument.
+func (r *reader) identify(a *action, q *request, p *response, writes bool) string {
+	def := a.def
 	switch {
 	case p.idArg != nil:
 		if *p.idArg != "" && !def.Args.Has(*p.idArg) {
 			r.failAt(p.line, "%s: id_argument: %q is not an argument%s", def.Name, *p.idArg, suggest(*p.idArg, def.Args.Names()))
-			return
+			return ""
 		}
 		if *p.idArg != "" && p.id == nil {
 			r.failAt(p.line, "%s: id_argument needs id, to compare it with", def.Name)
-			return
+			return ""
 		}
-		def.IDArgument = *p.idArg
+		return *p.idArg
 	case p.id == nil:
+		return ""
 	case p.many():
-		def.IDArgument = q.listID(a)
+		return q.listID(a)
 	case len(q.pathArgs) > 0:
-		def.IDArgument = q.pathArgs[len(q.pathArgs)-1]
-	default:
-		def.IDArgument = q.onlyID(a)
+		return q.pathArgs[len(q.pathArgs)-1]
 	}
-	def.List = p.many() && def.IDArgument == ""
+	return q.onlyID(a, writes)
 }
 
-// missing sets the statuses that mean there is no such record. A system that
-// keeps somebody else's record back with another status than it has for none
-// must not thereby tell that there is one.
-func (a *action) missing() {
-	switch p := a.response; {
-	case p.notFound != nil:
-	case a.asksForRecord():
-		p.notFound = []int{403, 404, 410}
-	default:
-		p.notFound = []int{404}
+// complete sets what a manifest left to the defaults: which statuses mean that
+// there is no such record, and which that the system said no.
+func (a *action) complete() {
+	for _, c := range a.requests() {
+		p := c.response
+		if !p.notFound.given {
+			p.notFound.statuses = []int{404}
+			// A system that keeps somebody else's record back with another status
+			// than it has for none must not thereby tell that there is one.
+			if a.asksForRecord(c) {
+				p.notFound.statuses = []int{403, 404, 410}
+			}
+		}
+		if !p.refused.given {
+			p.refused.statuses = []int{400, 409, 412, 422}
+		}
 	}
 }
 
-// asksForRecord reports a personal read whose arguments may name a record of
-// somebody else.
-func (a *action) asksForRecord() bool {
-	return a.def.Personal && !a.writes() && a.request != nil && (a.def.IDArgument != "" || len(a.request.pathArgs) > 0)
+// asksForRecord reports a personal request that only reads and whose arguments
+// may name a record of somebody else.
+func (a *action) asksForRecord(c asked) bool {
+	id := a.def.IDArgument
+	if c.step != nil {
+		id = c.step.idArg
+	}
+	return a.def.Personal && (c.step != nil || !a.writes()) && (id != "" || len(c.request.pathArgs) > 0)
 }
 
 // listID is the argument that picks one record out of a reply shaped as a list:
@@ -259,12 +329,12 @@ func (q *request) listID(a *action) string {
 
 // onlyID is the required argument of a query or body that names the one record
 // that comes back.
-func (q *request) onlyID(a *action) string {
+func (q *request) onlyID(a *action, writes bool) string {
 	used := slices.Compact(slices.Sorted(slices.Values(slices.Concat(q.queryArgs, q.bodyArgs))))
 	if ids := namesOfIDs(a, used); len(ids) > 0 {
 		return one(ids)
 	}
-	if a.def.Risk != engine.Read {
+	if writes {
 		return "" // what is written is seldom an id
 	}
 	return one(slices.DeleteFunc(used, func(name string) bool {

@@ -15,6 +15,7 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
+	"vouchsafe/connectors/provider"
 	"vouchsafe/engine"
 )
 
@@ -31,13 +32,16 @@ type Manifest struct {
 	Kind       string // KindREST or KindKnowledge
 	Connection string // the connection its calls go through; "" for KindKnowledge
 
-	revision string // of the file's content
-	actions  map[string]*action
+	headers     map[string]string // sent with every request; nil for none
+	idempotency string            // the header that carries a write's idempotency key; "" for none
+	revision    string            // of the file's content
+	actions     map[string]*action
 }
 
 // action is an entry of the catalog with what its connector needs to perform it.
 type action struct {
 	def      *engine.Action
+	steps    []*step   // what is found before the request, in order
 	request  *request  // nil for KindKnowledge
 	response *response // never nil
 	timeout  time.Duration
@@ -64,7 +68,7 @@ var (
 func ParseManifest(file string, src []byte) (*Manifest, error) {
 	r := &reader{file: file}
 	sum := sha256.Sum256(src)
-	m := &Manifest{File: file, revision: hex.EncodeToString(sum[:8]), actions: map[string]*action{}}
+	m := &Manifest{File: file, revision: hex.EncodeToString(sum[:8]), idempotency: defaultIdempotency, actions: map[string]*action{}}
 	root := r.document(src)
 	if root == nil {
 		return nil, errors.Join(r.errs...)
@@ -107,6 +111,14 @@ func (r *reader) readConnector(n *yaml.Node, m *Manifest) {
 			}
 		},
 		"connection": func(n *yaml.Node) { m.Connection = r.name(n, "connector's connection") },
+		"headers":    func(n *yaml.Node) { m.headers = r.headers(n) },
+		"idempotency_header": func(n *yaml.Node) {
+			if m.idempotency = r.text(n, "idempotency_header"); m.idempotency == "none" {
+				m.idempotency = ""
+			} else if err := provider.CheckHeader(m.idempotency, ""); err != nil {
+				r.failf(n, "idempotency_header: %q %v; write none where the system has none", m.idempotency, err)
+			}
+		},
 	})
 	for _, key := range []string{"name", "kind"} {
 		if !seen[key] {
@@ -116,8 +128,10 @@ func (r *reader) readConnector(n *yaml.Node, m *Manifest) {
 	if m.Kind == KindREST && !seen["connection"] {
 		r.failf(n, "connector: connection is missing: it names what `vouchsafe connection add` was given")
 	}
-	if m.Kind == KindKnowledge && seen["connection"] {
-		r.failf(n, "connector: the knowledge base needs no connection")
+	for _, key := range []string{"connection", "headers", "idempotency_header"} {
+		if m.Kind == KindKnowledge && seen[key] {
+			r.failf(n, "connector: the knowledge base needs no %s", key)
+		}
 	}
 }
 
@@ -134,7 +148,7 @@ func (r *reader) readAction(at pair, m *Manifest) *action {
 	def := &engine.Action{Name: at.key, Connector: m.Connector, Revision: m.revision}
 	a := &action{def: def, response: &response{}, timeout: defaultTimeout,
 		line: at.at.Line, resource: map[string]int{}, notRecord: map[string]int{}}
-	var request, args *yaml.Node
+	var request, args, steps, response *yaml.Node
 	seen := r.keys(at.value, at.key, map[string]func(*yaml.Node){
 		"title":    func(n *yaml.Node) { def.Title = r.text(n, "title") },
 		"personal": func(n *yaml.Node) { def.Personal = r.boolean(n, "personal") },
@@ -157,8 +171,9 @@ func (r *reader) readAction(at pair, m *Manifest) *action {
 				a.notRecord[r.text(item, "an argument of not_a_record")] = item.Line
 			}
 		},
+		"steps":    func(n *yaml.Node) { steps = n },
 		"request":  func(n *yaml.Node) { request = n },
-		"response": func(n *yaml.Node) { a.response = r.readResponse(n) },
+		"response": func(n *yaml.Node) { response = n },
 		"reply": func(n *yaml.Node) {
 			def.Reply = r.text(n, "reply")
 			if err := checkReply(def.Reply); err != nil {
@@ -183,17 +198,27 @@ func (r *reader) readAction(at pair, m *Manifest) *action {
 		}
 	}
 	def.Args = r.readArgs(args, def, a.line)
+	s := surroundings{personal: def.Personal || !seen["personal"], writes: a.writes(), args: def.Args}
+	if response != nil {
+		a.response = r.readResponse(response)
+	}
 	switch {
 	case m.Kind == KindKnowledge:
 		r.judgeKnowledge(a, seen)
 	case request == nil:
 		r.failAt(a.line, "%s: request is missing", def.Name)
 	default:
-		if a.request = r.readRequest(request, def.Personal || !seen["personal"], def.Args); def.Args != nil {
+		if steps != nil {
+			a.steps = r.readSteps(steps, s)
+			s.steps = a.steps
+		}
+		a.request = r.readRequest(request, s)
+		r.judgeOwner(a.response, a.request, s)
+		if def.Args != nil {
 			r.judge(a, seen)
 		}
 	}
-	a.missing()
+	a.complete()
 	for _, f := range a.response.fields {
 		def.Fields = append(def.Fields, f.name)
 	}

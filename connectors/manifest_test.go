@@ -148,7 +148,7 @@ func TestManifestNearMisses(t *testing.T) {
 		{"write without proof", "    resource: {order_id: order.lookup}\n", "", `"order_id" says what is changed, and nothing proves that it is the customer's`},
 		{"write of nobody's", "    resource: {order_id: order.lookup}\n    request: {method: POST, path: \"/orders/{order_id}/cancel\", body: \"{reason: .args.why}\"}", "    request: {method: POST, path: \"/cancel\", body: .args}", "nothing in the request is the customer's"},
 		{"unproven query", "body: \"{reason: .args.why}\"", "query: {order: \"{why}\"}", `"why" says what is changed`},
-		{"slip at the root of a body", "{reason: .args.why}", "{reason: .arg.why}", "there is no .arg, only .args and .pinned"},
+		{"slip at the root of a body", "{reason: .args.why}", "{reason: .arg.why}", "there is no .arg, only .args and .pinned, .steps"},
 		{"argument that says who", "why: {type: string}", "why: {type: string}, customerId: {type: string}", `m.yaml:10: order.cancel: args: "customerId" says whose account is meant`},
 		{"read of somebody", "required: [order_id], properties: {order_id: {type: string}}}", "required: [order_id], properties: {order_id: {type: string}, e_mail: {type: string}}}", `m.yaml:3: order.lookup: args: "e_mail" says whose account is meant`},
 		{"slip in not_a_record", "resource: {order_id: order.lookup}", "resource: {order_id: order.lookup}\n    not_a_record: [wyh]", `m.yaml:16: order.cancel: not_a_record: "wyh" is not an argument (did you mean "why"?)`},

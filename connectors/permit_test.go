@@ -40,8 +40,12 @@ type taker struct {
 
 func (k taker) Call(_ context.Context, c gate.Claim, p gate.Permit) (gate.Response, error) {
 	k.d.taken[c.Action] = taken{c, p}
+	id := "p1" // of a list's only record
+	if k.action.IDArgument != "" {
+		id = fmt.Sprint(c.Args[k.action.IDArgument])
+	}
 	return gate.Response{Records: []gate.Record{{
-		ID:     fmt.Sprint(c.Args[k.action.IDArgument]),
+		ID:     id,
 		Owner:  gate.Owner{Email: alexEmail},
 		Fields: map[string]any{},
 	}}}, nil

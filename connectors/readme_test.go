@@ -6,24 +6,33 @@ import (
 	"testing"
 )
 
-// The manifest in the README is the first that anybody copies, so it must load
-// and be the one the other tests use.
-func TestREADMEManifest(t *testing.T) {
+// The manifests in the README are what anybody copies first, so they must load,
+// and the first be the one the other tests use.
+func TestREADMEManifests(t *testing.T) {
 	readme, err := os.ReadFile("README.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, rest, ok := strings.Cut(string(readme), "```yaml\n")
-	src, _, closed := strings.Cut(rest, "```\n")
-	if !ok || !closed {
-		t.Fatal("the README shows no manifest")
+	var shown []string
+	for rest := string(readme); ; {
+		_, after, ok := strings.Cut(rest, "```yaml\n")
+		if !ok {
+			break
+		}
+		src, more, closed := strings.Cut(after, "```\n")
+		if !closed {
+			t.Fatal("a manifest of the README has no end")
+		}
+		if _, err := NewCatalog([]*Manifest{mustParse(t, src)}); err != nil {
+			t.Errorf("a manifest of the README is refused: %v\n%s", err, src)
+		}
+		shown, rest = append(shown, src), more
 	}
-	mustParse(t, src)
 	want, err := os.ReadFile("testdata/shop.yaml")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if src != string(want) {
-		t.Error("the README's manifest is not testdata/shop.yaml")
+	if len(shown) < 2 || shown[0] != string(want) {
+		t.Errorf("of the README's %d manifests the first is not testdata/shop.yaml", len(shown))
 	}
 }

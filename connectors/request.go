@@ -14,21 +14,27 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"vouchsafe/engine"
-	"vouchsafe/engine/gate"
 )
 
-// request is how an action is asked of the outside system.
+// request is how something is asked of the outside system.
 type request struct {
-	method string
-	path   *template
-	query  []parameter
-	body   *expression // nil for none
+	method  string
+	path    *template
+	query   []parameter
+	body    *expression // nil for none
+	form    bool        // the body is sent as a form rather than as JSON
+	headers map[string]string
+	pages   *pages // nil when one reply is all there is
+	each    string // the step for each of whose records it is made; "" for once
 
 	// Which arguments the parts refer to, in the order they are named.
 	pathArgs, queryArgs, bodyArgs []string
 	use                           *bodyUse // of the body; nil for none
-	// pinsCustomer: the request says whose it is by a pinned e-mail or subject.
+	// pinsCustomer: the request says whose it is by a pinned e-mail or subject,
+	// or by what a step found that is the customer's.
 	pinsCustomer bool
+	below        map[string]bool // the steps whose findings the path is made of
+	singly       map[string]int  // the steps it needs one record of, with the line
 	line         int
 	bodyLine     int
 }
@@ -42,9 +48,33 @@ type parameter struct {
 // pinnedNames are the values of the verified customer that a request may use.
 var pinnedNames = []string{"email", "name", "subject"}
 
-// readRequest reads an action's request.
-func (r *reader) readRequest(n *yaml.Node, personal bool, args *engine.ArgSchema) *request {
-	q := &request{line: n.Line}
+// surroundings are what a request may refer to.
+type surroundings struct {
+	personal bool
+	writes   bool
+	args     *engine.ArgSchema // nil when its own problem is known already
+	steps    []*step           // those before it
+}
+
+func (s surroundings) step(name string) *step {
+	i := slices.IndexFunc(s.steps, func(st *step) bool { return st.name == name })
+	if i < 0 {
+		return nil
+	}
+	return s.steps[i]
+}
+
+func (s surroundings) stepNames() []string {
+	var names []string
+	for _, st := range s.steps {
+		names = append(names, st.name)
+	}
+	return names
+}
+
+// readRequest reads a request.
+func (r *reader) readRequest(n *yaml.Node, s surroundings) *request {
+	q := &request{line: n.Line, below: map[string]bool{}, singly: map[string]int{}}
 	seen := r.keys(n, "request", map[string]func(*yaml.Node){
 		"method": func(n *yaml.Node) {
 			q.method = r.text(n, "method")
@@ -54,40 +84,35 @@ func (r *reader) readRequest(n *yaml.Node, personal bool, args *engine.ArgSchema
 				r.failf(n, "method: %q is not GET, POST, PUT, PATCH or DELETE", q.method)
 			}
 		},
-		"path": func(n *yaml.Node) {
-			source := r.text(n, "path")
-			if err := checkPathTemplate(source); err != nil {
-				r.failf(n, "path: %v", err)
-				return
-			}
-			if q.path = r.template(n, "path", source); q.path != nil {
-				q.path.inPath = true
-				for _, name := range r.variables(n, "path", q.path.vars, q, personal, args) {
-					if q.path.asksFor(name) {
-						q.queryArgs = append(q.queryArgs, name)
-					} else {
-						q.pathArgs = append(q.pathArgs, name)
-					}
-				}
-			}
-		},
-		"query": func(n *yaml.Node) {
-			for _, p := range r.pairs(n, "query") {
-				what := "query " + strconv.Quote(p.key)
-				if t := r.template(p.value, what, encodeLiterals(r.scalar(p.value, what))); t != nil {
-					q.query = append(q.query, parameter{p.key, t})
-					q.queryArgs = append(q.queryArgs, r.variables(p.value, what, t.vars, q, personal, args)...)
-				}
-			}
-		},
+		"path":  func(n *yaml.Node) { r.readPath(n, q, s) },
+		"query": func(n *yaml.Node) { r.readQuery(n, q, s) },
 		"body": func(n *yaml.Node) {
 			var err error
 			if q.body, err = compileJQ(r.text(n, "body")); err != nil {
 				r.failf(n, "body: %v", err)
 				return
 			}
-			q.bodyLine, q.use = n.Line, useOf(q.body.query)
-			q.bodyArgs = r.bodyReferences(n, q, personal, args)
+			q.bodyLine, q.use = n.Line, useOf(q.body.query, s.owned())
+			q.bodyArgs = r.bodyReferences(n, q, s)
+		},
+		"encode": func(n *yaml.Node) {
+			switch how := r.text(n, "encode"); how {
+			case "form":
+				q.form = true
+			case "json", "":
+			default:
+				r.failf(n, "encode: %q is not json or form%s", how, suggest(how, []string{"json", "form"}))
+			}
+		},
+		"headers": func(n *yaml.Node) { q.headers = r.headers(n) },
+		"pages":   func(n *yaml.Node) { q.pages = r.readPages(n) },
+		"each": func(n *yaml.Node) {
+			if q.each = r.text(n, "each"); q.each == "" {
+				return
+			}
+			if st := s.step(q.each); st == nil || !st.many {
+				r.failf(n, "each: %q is not an earlier step that finds many%s", q.each, suggest(q.each, s.stepNames()))
+			}
 		},
 	})
 	for _, key := range []string{"method", "path"} {
@@ -103,7 +128,62 @@ func (r *reader) readRequest(n *yaml.Node, personal bool, args *engine.ArgSchema
 	if q.method == "GET" && q.body != nil {
 		r.failf(n, "request: a GET has no body")
 	}
+	if seen["encode"] && q.body == nil {
+		r.failf(n, "request: encode says how a body is sent, and there is none")
+	}
+	for _, name := range slices.Sorted(maps.Keys(q.singly)) {
+		if st := s.step(name); st != nil && st.many && q.each != name {
+			r.failAt(q.singly[name], "request: step %q finds many, and a path leads to one; add each: %s", name, name)
+		}
+	}
+	r.judgePages(n, q, s)
 	return q
+}
+
+func (r *reader) readPath(n *yaml.Node, q *request, s surroundings) {
+	source := r.text(n, "path")
+	if err := checkPathTemplate(source); err != nil {
+		r.failf(n, "path: %v", err)
+		return
+	}
+	if q.path = r.template(n, "path", source); q.path == nil {
+		return
+	}
+	q.path.inPath = true
+	for _, name := range r.variables(n, "path", q.path.vars, q, s) {
+		if q.path.asksFor(name) {
+			q.queryArgs = append(q.queryArgs, name)
+		} else {
+			q.pathArgs = append(q.pathArgs, name)
+		}
+	}
+	for _, name := range q.path.vars {
+		if ref, ok := strings.CutPrefix(name, "steps."); ok && !q.path.asksFor(name) {
+			of, _, _ := strings.Cut(ref, ".")
+			q.below[of], q.singly[of] = true, n.Line
+		}
+		if strings.HasPrefix(name, "page.") && !q.path.asksFor(name) {
+			r.failf(n, "path: {%s} is asked for in the query or the body", name)
+		}
+	}
+}
+
+// readQuery reads the query's entries. One whose value is a list is there as
+// often.
+func (r *reader) readQuery(n *yaml.Node, q *request, s surroundings) {
+	for _, p := range r.pairs(n, "query") {
+		what := "query " + strconv.Quote(p.key)
+		entries := []*yaml.Node{p.value}
+		if deref(p.value).Kind == yaml.SequenceNode {
+			entries = r.list(p.value, what)
+		}
+		for _, value := range entries {
+			if t := r.template(value, what, encodeLiterals(r.scalar(value, what))); t != nil {
+				q.query = append(q.query, parameter{p.key, t})
+				q.queryArgs = append(q.queryArgs, r.variables(value, what, t.vars, q, s)...)
+			}
+		}
+	}
 }
 
 // checkPathTemplate refuses a path that could lead anywhere but below the
@@ -152,21 +232,38 @@ func (r *reader) template(n *yaml.Node, what, source string) *template {
 }
 
 // variables checks what a template refers to, and returns the arguments.
-func (r *reader) variables(n *yaml.Node, what string, vars []string, q *request, personal bool, args *engine.ArgSchema) []string {
+func (r *reader) variables(n *yaml.Node, what string, vars []string, q *request, s surroundings) []string {
 	var used []string
 	for _, v := range vars {
 		if name, ok := strings.CutPrefix(v, "pinned."); ok {
-			r.pinned(n, what, name, personal)
+			r.pinned(n, what, name, s.personal)
 			q.pinsCustomer = q.pinsCustomer || pinsCustomer(name)
 			continue
 		}
-		if args == nil { // its own problem is known already
+		if ref, ok := strings.CutPrefix(v, "steps."); ok {
+			name, field, _ := strings.Cut(ref, ".")
+			r.stepReference(n, what, name, []string{field}, s)
+			q.pinsCustomer = q.pinsCustomer || s.owned()[name]
 			continue
 		}
-		if !args.Has(v) {
-			names := args.Names()
+		if name, ok := strings.CutPrefix(v, "page."); ok {
+			if !slices.Contains(pageNames, name) {
+				r.failf(n, "%s: there is no page.%s%s", what, name, suggest(name, slices.Clone(pageNames)))
+			}
+			continue
+		}
+		if s.args == nil { // its own problem is known already
+			continue
+		}
+		if !s.args.Has(v) {
+			names := s.args.Names()
 			for _, p := range pinnedNames {
 				names = append(names, "pinned."+p)
+			}
+			for _, st := range s.steps {
+				for _, f := range st.response.fields {
+					names = append(names, "steps."+st.name+"."+f.name)
+				}
 			}
 			r.failf(n, "%s: {%s} is not an argument%s", what, v, suggest(v, names))
 			continue
@@ -174,6 +271,33 @@ func (r *reader) variables(n *yaml.Node, what string, vars []string, q *request,
 		used = append(used, v)
 	}
 	return used
+}
+
+// stepReference checks a reference to fields of what a step found.
+func (r *reader) stepReference(n *yaml.Node, what, name string, fields []string, s surroundings) {
+	st := s.step(name)
+	if st == nil {
+		r.failf(n, "%s: there is no earlier step %q%s", what, name, suggest(name, s.stepNames()))
+		return
+	}
+	var known []string
+	for _, f := range st.response.fields {
+		known = append(known, f.name)
+	}
+	for _, field := range fields {
+		if !slices.Contains(known, field) {
+			r.failf(n, "%s: %q is not one of the fields of step %s%s", what, field, name, suggest(field, slices.Clone(known)))
+		}
+	}
+}
+
+// owned are the steps that find only what is the customer's.
+func (s surroundings) owned() map[string]bool {
+	out := map[string]bool{}
+	for _, st := range s.steps {
+		out[st.name] = s.personal && st.response.owns()
+	}
+	return out
 }
 
 // pinsCustomer reports a pinned value that says who is meant: people share names.
@@ -190,27 +314,30 @@ func (r *reader) pinned(n *yaml.Node, what, name string, personal bool) {
 
 // bodyReferences checks what a body refers to, and returns the arguments.
 // ".args" alone is all of them.
-func (r *reader) bodyReferences(n *yaml.Node, q *request, personal bool, args *engine.ArgSchema) []string {
+func (r *reader) bodyReferences(n *yaml.Node, q *request, s surroundings) []string {
 	for _, name := range slices.Sorted(maps.Keys(q.use.unknown)) {
-		r.failf(n, "body: there is no .%s, only .args and .pinned", name)
+		r.failf(n, "body: there is no .%s, only .args and .pinned, .steps, .page and .idempotency_key", name)
 	}
 	for _, name := range slices.Sorted(maps.Keys(q.use.pinned)) {
-		r.pinned(n, "body", name, personal)
+		r.pinned(n, "body", name, s.personal)
 	}
-	if q.use.wholly && q.use.hidden == "" && !personal {
+	if q.use.wholly && q.use.hidden == "" && !s.personal {
 		r.failf(n, "body: a public action has no customer, so it cannot use pinned")
 	}
+	for _, name := range slices.Sorted(maps.Keys(q.use.steps)) {
+		r.stepReference(n, "body", name, slices.Sorted(maps.Keys(q.use.steps[name])), s)
+	}
 	q.pinsCustomer = q.pinsCustomer || q.use.output&theirs != 0
-	if args == nil {
+	if s.args == nil {
 		return nil
 	}
 	var used []string
 	if q.use.allArgs {
-		used = args.Names()
+		used = s.args.Names()
 	}
 	for _, name := range slices.Sorted(maps.Keys(q.use.args)) {
-		if !args.Has(name) {
-			r.failf(n, "body: .args.%s is not an argument%s", name, suggest(name, args.Names()))
+		if !s.args.Has(name) {
+			r.failf(n, "body: .args.%s is not an argument%s", name, suggest(name, s.args.Names()))
 		} else if !q.use.allArgs {
 			used = append(used, name)
 		}
@@ -224,20 +351,20 @@ var errArgument = errors.New("an argument cannot be part of this request")
 // errPinned is a pinned value that the visitor's token did not bring.
 var errPinned = errors.New("the token does not have the pinned value this request needs")
 
+// errStep is a field that what a step found does not have.
+var errStep = errors.New("what an earlier step found lacks a value this request needs")
+
 // built is a request ready to be sent.
 type built struct {
 	path, query string // percent-encoded
 	body        []byte // nil for none
+	contentType string // of body
 }
 
-// build fills in the request. Whoever is pinned comes from the grant alone.
-func (q *request) build(ctx context.Context, args map[string]any, pinned gate.Pinned, personal bool) (built, error) {
-	values := map[string]any{}
-	if personal {
-		values = map[string]any{"email": pinned.Email, "name": pinned.Name, "subject": pinned.Subject}
-	}
+// build fills in the request.
+func (q *request) build(ctx context.Context, v values) (built, error) {
 	var b built
-	full, _, err := q.path.expand(args, values)
+	full, _, err := q.path.expand(v)
 	if err != nil {
 		return b, err
 	}
@@ -247,14 +374,14 @@ func (q *request) build(ctx context.Context, args map[string]any, pinned gate.Pi
 	if strings.HasSuffix(q.path.source, "/") && path != "/" {
 		checked = strings.TrimSuffix(path, "/")
 	}
-	if path != "/" || len(q.pathArgs) > 0 {
+	if path != "/" || len(q.path.vars) > 0 {
 		if err := checkSegments(checked); err != nil {
 			return b, errArgument
 		}
 	}
 	query := inPath
 	for _, p := range q.query {
-		encoded, filled, err := p.value.expand(args, values)
+		encoded, filled, err := p.value.expand(v)
 		if err != nil {
 			return b, err
 		}
@@ -276,20 +403,28 @@ func (q *request) build(ctx context.Context, args map[string]any, pinned gate.Pi
 	}
 	ctx, cancel := context.WithTimeout(ctx, jqTimeout)
 	defer cancel()
-	object, err := jqObject(args)
+	for name := range q.use.pinned {
+		if pinsCustomer(name) && v.pinned[name] == "" {
+			return b, errPinned
+		}
+	}
+	in, err := v.input()
 	if err != nil {
 		return b, err
-	}
-	in := map[string]any{"args": object}
-	if personal {
-		in["pinned"] = values
 	}
 	out, err := q.body.all(ctx, in)
 	if err != nil || len(out) != 1 {
 		return b, errors.New("the manifest's body gave no single value")
 	}
-	if b.body, err = json.Marshal(out[0]); err != nil {
-		return b, errors.New("the manifest's body is not JSON")
+	if q.form {
+		b.body, err = encodeForm(out[0])
+		b.contentType = "application/x-www-form-urlencoded"
+	} else {
+		b.body, err = json.Marshal(out[0])
+		b.contentType = "application/json"
+	}
+	if err != nil {
+		return b, errors.New("the manifest's body cannot be encoded")
 	}
 	return b, nil
 }

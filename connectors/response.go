@@ -11,17 +11,35 @@ import (
 	"vouchsafe/engine/gate"
 )
 
-// response is what an action makes of the outside system's reply.
+// response is what is made of the outside system's reply.
 type response struct {
-	records  *expression // nil: the action brings nothing back
+	records  *expression // nil: nothing is brought back
 	id       *expression // of a record; nil for none
-	owner    *expression // of a record; nil for none
-	subject  bool        // owner gives a subject rather than an e-mail address
+	owner    ownerKind
+	ownerAt  *expression // of a record; nil for ownerNone and ownerBelow
+	through  string      // the step that the owner is known from, for ownerStep and ownerBelow
 	fields   []field
-	notFound []int // statuses that mean the record does not exist; nil when not said
+	notFound outcome // means that the record does not exist
+	refused  outcome // means that the system understood and said no
+	success  *expression
 	idArg    *string
-	line     int
+
+	line, ownerLine int
 }
+
+// ownerKind is how a record says whose it is.
+type ownerKind uint8
+
+const (
+	ownerNone    ownerKind = iota
+	ownerEmail             // by an e-mail address
+	ownerSubject           // by the subject of the customer's tokens
+	ownerStep              // it names a record that a step found, and has its owner
+	ownerBelow             // it was found below a record that a step found, and has its owner
+)
+
+// owns reports a response whose records say whose they are.
+func (p *response) owns() bool { return p.owner != ownerNone }
 
 // field is one member of a record that may leave the connector.
 type field struct {
@@ -29,36 +47,19 @@ type field struct {
 	from *expression // nil: the record's own member of that name
 }
 
-// readResponse reads an action's response. Without one, nothing comes back.
+// readResponse reads a response. Without one, nothing comes back.
 func (r *reader) readResponse(n *yaml.Node) *response {
 	p := &response{line: n.Line}
 	seen := r.keys(n, "response", map[string]func(*yaml.Node){
-		"records": func(n *yaml.Node) { p.records = r.jq(n, "records") },
-		"id":      func(n *yaml.Node) { p.id = r.jq(n, "id") },
-		"owner": func(n *yaml.Node) {
-			if deref(n).Kind != yaml.MappingNode {
-				p.owner = r.jq(n, "owner")
-				return
-			}
-			given := r.keys(n, "owner", map[string]func(*yaml.Node){
-				"email":   func(n *yaml.Node) { p.owner = r.jq(n, "owner's email") },
-				"subject": func(n *yaml.Node) { p.owner, p.subject = r.jq(n, "owner's subject"), true },
-			})
-			if len(given) != 1 {
-				r.failf(n, "owner: give either email or subject")
-			}
+		"records":   func(n *yaml.Node) { p.records = r.jq(n, "records") },
+		"id":        func(n *yaml.Node) { p.id = r.jq(n, "id") },
+		"owner":     func(n *yaml.Node) { r.readOwner(n, p) },
+		"fields":    func(n *yaml.Node) { p.fields = r.readFields(n) },
+		"not_found": func(n *yaml.Node) { p.notFound = r.readOutcome(n, "not_found", "that a record is missing") },
+		"refused": func(n *yaml.Node) {
+			p.refused = r.readOutcome(n, "refused", "that a request was understood and refused")
 		},
-		"fields": func(n *yaml.Node) { p.fields = r.readFields(n) },
-		"not_found": func(n *yaml.Node) {
-			p.notFound = []int{}
-			for _, item := range r.list(n, "not_found") {
-				status := r.integer(item, "a status of not_found")
-				if status != 0 && (status < 400 || status > 499) {
-					r.failf(item, "not_found: %d does not mean that a record is missing; want 400 to 499", status)
-				}
-				p.notFound = append(p.notFound, status)
-			}
-		},
+		"success": func(n *yaml.Node) { p.success = r.jq(n, "success") },
 		"id_argument": func(n *yaml.Node) {
 			name := r.scalar(n, "id_argument")
 			p.idArg = &name
@@ -70,6 +71,27 @@ func (r *reader) readResponse(n *yaml.Node) *response {
 		}
 	}
 	return p
+}
+
+// readOwner reads how a record says whose it is: a path to an e-mail address,
+// {email: .path}, {subject: .path}, {step: name, id: .path} or {below: name}.
+func (r *reader) readOwner(n *yaml.Node, p *response) {
+	p.ownerLine = n.Line
+	if deref(n).Kind != yaml.MappingNode {
+		p.owner, p.ownerAt = ownerEmail, r.jq(n, "owner")
+		return
+	}
+	given := r.keys(n, "owner", map[string]func(*yaml.Node){
+		"email":   func(n *yaml.Node) { p.owner, p.ownerAt = ownerEmail, r.jq(n, "owner's email") },
+		"subject": func(n *yaml.Node) { p.owner, p.ownerAt = ownerSubject, r.jq(n, "owner's subject") },
+		"step":    func(n *yaml.Node) { p.owner, p.through = ownerStep, r.text(n, "owner's step") },
+		"id":      func(n *yaml.Node) { p.ownerAt = r.jq(n, "owner's id") },
+		"below":   func(n *yaml.Node) { p.owner, p.through = ownerBelow, r.text(n, "owner's below") },
+	})
+	if len(given) == 1 && (given["email"] || given["subject"] || given["below"]) || len(given) == 2 && given["step"] && given["id"] {
+		return
+	}
+	r.failf(n, "owner: give either email or subject with its path, or {step: NAME, id: <path>}, or {below: NAME}")
 }
 
 // jq reads a jq expression.
@@ -122,18 +144,15 @@ func (p *response) many() bool {
 
 var errReply = errors.New("the reply is not what the manifest describes")
 
-// read turns a reply's body into records, nothing of them but the fields.
-func (p *response) read(ctx context.Context, body []byte) ([]gate.Record, error) {
+// read turns a reply into records, nothing of them but the fields. steps are
+// what those before it found.
+func (p *response) read(ctx context.Context, reply any, steps map[string]finding) ([]gate.Record, error) {
 	if p.records == nil {
 		return nil, nil
 	}
-	in, err := decodeJSON(body)
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", errReply, err)
-	}
 	ctx, cancel := context.WithTimeout(ctx, jqTimeout)
 	defer cancel()
-	values, err := p.records.all(ctx, in)
+	values, err := p.records.all(ctx, reply)
 	if err != nil {
 		return nil, err
 	}
@@ -145,7 +164,7 @@ func (p *response) read(ctx context.Context, body []byte) ([]gate.Record, error)
 		case []any:
 			return nil, fmt.Errorf("%w: records gives a list; end it in []", errReply)
 		}
-		out = append(out, p.record(ctx, v))
+		out = append(out, p.record(ctx, v, steps))
 	}
 	// An owner or id that could not be read in time must not look absent.
 	if ctx.Err() != nil {
@@ -154,7 +173,7 @@ func (p *response) read(ctx context.Context, body []byte) ([]gate.Record, error)
 	return out, nil
 }
 
-func (p *response) record(ctx context.Context, v any) gate.Record {
+func (p *response) record(ctx context.Context, v any, steps map[string]finding) gate.Record {
 	rec := gate.Record{Fields: make(map[string]any, len(p.fields))}
 	object, _ := v.(map[string]any)
 	for _, f := range p.fields {
@@ -172,15 +191,31 @@ func (p *response) record(ctx context.Context, v any) gate.Record {
 	case p.many(): // records of a list are told apart somehow
 		rec.ID = idText(rec.Fields["id"])
 	}
-	if p.owner != nil {
-		got := p.owner.one(ctx, v)
-		if p.subject {
-			rec.Owner.Subject = idText(got)
-		} else {
-			rec.Owner.Email, _ = got.(string)
+	rec.Owner = p.ownerOf(ctx, v, steps)
+	return rec
+}
+
+// ownerOf is whose record it is, as the outside system says. Where it says so
+// by naming another record, that one's owner is what the system said of it.
+func (p *response) ownerOf(ctx context.Context, v any, steps map[string]finding) (o gate.Owner) {
+	switch p.owner {
+	case ownerEmail:
+		o.Email, _ = p.ownerAt.one(ctx, v).(string)
+	case ownerSubject:
+		o.Subject = idText(p.ownerAt.one(ctx, v))
+	case ownerStep:
+		id := idText(p.ownerAt.one(ctx, v))
+		for _, rec := range steps[p.through].records {
+			if id != "" && rec.ID == id {
+				return rec.Owner
+			}
+		}
+	case ownerBelow:
+		if f := steps[p.through]; len(f.records) == 1 {
+			return f.records[0].Owner
 		}
 	}
-	return rec
+	return o
 }
 
 // idText is an id as text: a text or a number, and nothing else.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"vouchsafe/connectors/provider"
@@ -42,7 +43,9 @@ func NewREST(m *Manifest, siteID string, p ProviderClient, clock func() time.Tim
 // never sent again.
 //
 // Besides the codes of gate.Connector it gives invalid_arguments for an
-// argument that cannot be part of the request; nothing was sent then.
+// argument that cannot be part of the request; nothing was sent then. What a
+// step does not find is not_found, and connector_timeout may be that of a step:
+// nothing was written then either.
 // No record in the Response means that none fits; a write has still happened.
 func (c *REST) Call(ctx context.Context, claim gate.Claim, permit gate.Permit) (gate.Response, error) {
 	grant, err := permit.Redeem(gate.Claim{Site: c.site, Action: claim.Action, Args: claim.Args}, c.now())
@@ -53,108 +56,284 @@ func (c *REST) Call(ctx context.Context, claim gate.Claim, permit gate.Permit) (
 	if a == nil || a.request == nil || claim.Site != c.site {
 		return gate.Response{}, failed("the connector does not have this action", nil)
 	}
-	ctx, cancel := context.WithTimeout(ctx, a.timeout)
-	defer cancel()
-	b, err := a.request.build(ctx, claim.Args, grant.Pinned, a.def.Personal)
-	if errors.Is(err, errArgument) {
-		return gate.Response{}, engine.Errorf(engine.CodeInvalidArguments, "That is not something this can be asked for.", err)
-	}
-	if err != nil {
-		return gate.Response{}, failed("the request could not be made", err)
-	}
-	call := provider.Call{
-		Site:       c.site,
-		Connection: c.manifest.Connection,
-		Method:     a.request.method,
-		Path:       b.path,
-		Query:      b.query,
-		Body:       b.body,
-		MaxReply:   maxReply,
-	}
-	if b.body != nil {
-		call.ContentType = "application/json"
+	p := &performance{rest: c, action: a, grant: grant, values: a.valuesOf(claim.Args, grant)}
+	return p.run(ctx)
+}
+
+// valuesOf are what an action's requests are filled in with. Whoever is pinned
+// comes from the grant alone.
+func (a *action) valuesOf(args map[string]any, grant gate.Grant) values {
+	v := values{args: args, steps: map[string]finding{}}
+	if a.def.Personal {
+		p := grant.Pinned
+		v.pinned = map[string]any{"email": p.Email, "name": p.Name, "subject": p.Subject}
 	}
 	if a.writes() {
-		call.IdempotencyKey = grant.IdempotencyKey
+		v.key = grant.IdempotencyKey
 	}
-	reply, err := c.provider.Do(ctx, call)
-	if err != nil {
-		return gate.Response{}, a.unanswered(ctx, err)
-	}
-	if err := a.refused(reply); err != nil {
-		if a.def.List && a.asksForRecord() && engine.CodeOf(err) == engine.CodeNotFound {
-			// A list below somebody else's record comes out empty, and so must
-			// one below a record that does not exist.
-			return gate.Response{Status: reply.Status}, nil
-		}
-		return gate.Response{Status: reply.Status}, err
-	}
-	records, err := a.read(ctx, reply.Body, claim.Args)
-	if err != nil {
-		if a.writes() {
-			return gate.Response{Status: reply.Status}, unknown(err)
-		}
-		return gate.Response{Status: reply.Status}, failed("the other system's reply could not be understood", err)
-	}
-	return gate.Response{Status: reply.Status, Records: records}, nil
+	return v
 }
 
 // writes reports an action that may change something. What is not known to
 // only read does.
 func (a *action) writes() bool { return a.def.Risk != engine.Read }
 
-// read takes the records out of a reply, without those that are not the one
-// that was asked for.
-func (a *action) read(ctx context.Context, body []byte, args map[string]any) ([]gate.Record, error) {
-	if len(body) > maxReply {
+// performance is an action on its way: its steps, then its own request.
+type performance struct {
+	rest   *REST
+	action *action
+	grant  gate.Grant
+	values values
+	status int // of the last reply; 0 when there was none
+}
+
+func (p *performance) run(ctx context.Context) (gate.Response, error) {
+	a := p.action
+	records, err := p.perform(ctx)
+	if engine.CodeOf(err) == engine.CodeNotFound && a.def.List && a.asks() {
+		// A list below somebody else's record comes out empty, and so must one
+		// below a record that does not exist.
+		records, err = nil, nil
+	}
+	if err != nil {
+		return gate.Response{Status: p.status}, err
+	}
+	return gate.Response{Status: p.status, Records: records}, nil
+}
+
+// asks reports a list below something that has to be found first, or to be
+// there.
+func (a *action) asks() bool {
+	return len(a.steps) > 0 || a.asksForRecord(asked{a.request, a.response, nil})
+}
+
+func (p *performance) perform(ctx context.Context) ([]gate.Record, error) {
+	a := p.action
+	finding, cancel := context.WithTimeout(ctx, a.timeout)
+	defer cancel()
+	for _, st := range a.steps {
+		if err := p.find(finding, st); err != nil {
+			return nil, err
+		}
+	}
+	own := asked{a.request, a.response, nil}
+	if !a.writes() {
+		return p.repeat(finding, own)
+	}
+	// A write has all of its time, however long finding took: one that is cut
+	// short leaves everybody in doubt.
+	writing, cancel := context.WithTimeout(ctx, a.timeout)
+	defer cancel()
+	return p.ask(writing, own)
+}
+
+// find takes a step. What it finds is the customer's, or nothing.
+func (p *performance) find(ctx context.Context, st *step) error {
+	records, err := p.repeat(ctx, asked{st.request, st.response, st})
+	if err != nil {
+		return err
+	}
+	if p.action.def.Personal && st.response.owns() {
+		records = st.keep(records, p.grant)
+	}
+	switch {
+	case len(records) == 0:
+		return notFound()
+	case !st.many && len(records) > 1, len(records) > maxFound:
+		return failed("step "+st.name+" found more than it may", nil)
+	}
+	p.values.steps[st.name] = finding{st.many, records}
+	return nil
+}
+
+// repeat makes a request that reads, for each record of the step it names.
+func (p *performance) repeat(ctx context.Context, c asked) ([]gate.Record, error) {
+	each := c.request.each
+	if each == "" {
+		return p.ask(ctx, c)
+	}
+	all := p.values.steps[each]
+	defer func() { p.values.steps[each] = all }()
+	if len(all.records) > maxEach {
+		return nil, failed("step "+each+" found more than can be asked for one by one", nil)
+	}
+	var out []gate.Record
+	for _, rec := range all.records {
+		p.values.steps[each] = finding{records: []gate.Record{rec}}
+		records, err := p.ask(ctx, c)
+		if engine.CodeOf(err) == engine.CodeNotFound {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, records...)
+	}
+	return out, nil
+}
+
+// ask makes a request, page by page where there are pages, and takes the
+// records out of what comes back, without those that are not the one that was
+// asked for.
+func (p *performance) ask(ctx context.Context, c asked) ([]gate.Record, error) {
+	var out []gate.Record
+	defer func() { p.values.page = page{} }()
+	p.values.page = c.request.pages.first()
+	for n := 1; ; n++ {
+		records, next, err := p.once(ctx, c)
+		if n > 1 && engine.CodeOf(err) == engine.CodeNotFound {
+			err = nil // there is no such page
+		}
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, records...)
+		if len(out) > jqOutputs {
+			return nil, failed("the other system's reply could not be understood", errJQMany)
+		}
+		if next == nil || n == c.request.pages.limit {
+			return c.narrow(p.action, out, p.values.args), nil
+		}
+		p.values.page = *next
+	}
+}
+
+// once makes a request for one page, and tells which one comes next.
+func (p *performance) once(ctx context.Context, c asked) ([]gate.Record, *page, error) {
+	writes := c.step == nil && p.action.writes()
+	b, err := c.request.build(ctx, p.values)
+	if errors.Is(err, errArgument) {
+		return nil, nil, engine.Errorf(engine.CodeInvalidArguments, "That is not something this can be asked for.", err)
+	}
+	if err != nil {
+		return nil, nil, failed("the request could not be made", err)
+	}
+	if p.values.page.query != "" {
+		b.query = p.values.page.query
+	}
+	reply, err := p.rest.provider.Do(ctx, p.rest.call(c.request, b, p.values.key, writes))
+	if err != nil {
+		return nil, nil, unanswered(ctx, err, writes)
+	}
+	p.status = reply.Status
+	got := &answer{Reply: reply}
+	if err := c.response.refusal(ctx, got, writes); err != nil {
+		return nil, nil, err
+	}
+	records, err := c.response.understand(ctx, got, p.values.steps)
+	var next *page
+	if err == nil {
+		next, err = c.request.pages.after(ctx, p.values.page, got, len(records), b.path)
+	}
+	switch {
+	case err != nil && writes:
+		return nil, nil, unknown(err)
+	case err != nil:
+		return nil, nil, failed("the other system's reply could not be understood", err)
+	}
+	return records, next, nil
+}
+
+// call is a request as the provider is asked to send it.
+func (c *REST) call(q *request, b built, key string, writes bool) provider.Call {
+	call := provider.Call{
+		Site:        c.site,
+		Connection:  c.manifest.Connection,
+		Method:      q.method,
+		Path:        b.path,
+		Query:       b.query,
+		Body:        b.body,
+		ContentType: b.contentType,
+		MaxReply:    maxReply,
+		Headers:     map[string]string{},
+	}
+	for _, given := range []map[string]string{c.manifest.headers, q.headers} {
+		for name, value := range given {
+			if !strings.EqualFold(name, "Content-Type") {
+				call.Headers[name] = value
+			} else if b.body != nil {
+				call.ContentType = value
+			}
+		}
+	}
+	switch {
+	case !writes || c.manifest.idempotency == "":
+	case c.manifest.idempotency == defaultIdempotency:
+		call.IdempotencyKey = key
+	default:
+		call.Headers[c.manifest.idempotency] = key
+	}
+	return call
+}
+
+// understand takes the records out of a reply.
+func (p *response) understand(ctx context.Context, a *answer, steps map[string]finding) ([]gate.Record, error) {
+	switch {
+	case len(a.Body) > maxReply:
 		return nil, errors.New("the reply is too large")
+	case p.records == nil, a.Status == 204, a.Status == 205:
+		return nil, nil
 	}
-	records, err := a.response.read(ctx, body)
-	if err != nil || a.def.IDArgument == "" {
-		return records, err
+	doc, err := a.json()
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", errReply, err)
 	}
-	asked, given := args[a.def.IDArgument]
-	if !given {
-		return records, nil
+	return p.read(ctx, doc, steps)
+}
+
+// narrow drops the records that are not the one that was asked for.
+func (c asked) narrow(a *action, records []gate.Record, args map[string]any) []gate.Record {
+	name := a.def.IDArgument
+	if c.step != nil {
+		name = c.step.idArg
 	}
-	want := idText(asked)
-	return slices.DeleteFunc(records, func(r gate.Record) bool { return want == "" || r.ID != want }), nil
+	given, ok := args[name]
+	if name == "" || !ok {
+		return records
+	}
+	want := idText(given)
+	return slices.DeleteFunc(records, func(r gate.Record) bool { return want == "" || r.ID != want })
 }
 
 // unanswered is the error of a call that has no reply.
-func (a *action) unanswered(ctx context.Context, err error) error {
+func unanswered(ctx context.Context, err error, writes bool) error {
 	var pe provider.Error
 	if p, ok := errors.AsType[*provider.Error](err); ok {
 		pe = *p
 	}
 	switch {
-	case a.writes() && !pe.NotSent:
+	case writes && !pe.NotSent:
 		return unknown(err)
-	case !a.writes() && (pe.Timeout || errors.Is(ctx.Err(), context.DeadlineExceeded)):
+	case !writes && (pe.Timeout || errors.Is(ctx.Err(), context.DeadlineExceeded)):
 		return engine.Errorf(engine.CodeConnectorTimeout, "The other system took too long to answer.", err)
 	}
 	return failed("the other system could not be reached", err)
 }
 
-// refused is the error of a reply that is not a success, nil when it is.
-func (a *action) refused(reply *provider.Reply) error {
-	switch s := reply.Status; {
-	case s >= 200 && s <= 299:
-		return nil
-	case slices.Contains(a.response.notFound, s):
-		// Word for word what the gate says of somebody else's record.
-		return engine.Errorf(engine.CodeNotFound, "I can't find that in your account. Please check the number and try again.", nil)
-	case s == 400, s == 409, s == 412, s == 422:
+// refusal is the error of a reply that is not a success, nil when it is.
+func (p *response) refusal(ctx context.Context, a *answer, writes bool) error {
+	switch s := a.Status; {
+	case p.notFound.met(ctx, a):
+		return notFound()
+	case p.refused.met(ctx, a):
 		// The system understood and said no: to such a day, in such a state.
 		return engine.Errorf(engine.CodeConnectorFailed, "That was not accepted, so nothing was changed. Please try another way, or contact us.",
 			errors.New("the other system refused the request"))
-	case !a.writes(), s >= 400 && s <= 499, s == 501, s == 503:
+	case s >= 200 && s <= 299 && (p.success == nil || a.says(ctx, p.success)):
+		return nil
+	case !writes, s >= 400 && s <= 499, s == 501, s == 503:
 		e := failed("the other system refused the request", nil)
-		e.RetryAfter = reply.RetryAfter
+		e.RetryAfter = a.RetryAfter
 		return e
 	}
-	// A redirect or a server's error does not say how far the write went.
+	// A redirect, a server's error or a success that is none does not say how
+	// far the write went.
 	return unknown(nil)
+}
+
+// notFound says word for word what the gate says of somebody else's record.
+func notFound() *engine.Error {
+	return engine.Errorf(engine.CodeNotFound, "I can't find that in your account. Please check the number and try again.", nil)
 }
 
 func failed(cause string, err error) *engine.Error {

@@ -100,6 +100,7 @@ func newShop(t testing.TB) *shop {
 	s := &shop{}
 	s.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		b, _ := io.ReadAll(r.Body)
+		r.Body = io.NopCloser(strings.NewReader(string(b)))
 		s.mu.Lock()
 		s.asked = append(s.asked, r.Method+" "+r.RequestURI)
 		s.last, s.body = r, string(b)

@@ -1,14 +1,11 @@
 package connectors
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/url"
 	"regexp"
-	"strconv"
 	"strings"
-	"unicode/utf8"
 
 	"github.com/yosida95/uritemplate/v3"
 )
@@ -122,22 +119,22 @@ func encodeLiterals(source string) string {
 }
 
 // expand fills in a template, and tells whether any of its variables had a value.
-func (t *template) expand(args, pinned map[string]any) (expanded string, filled bool, err error) {
+func (t *template) expand(v values) (expanded string, filled bool, err error) {
 	var b strings.Builder
 	for _, p := range t.pieces {
 		b.WriteString(p.literal)
 		sep, strict := p.style.first, t.inPath && !p.style.asks()
-		for _, v := range p.vars {
-			values, err := lookup(v.name, args, pinned, strict)
+		for _, name := range p.vars {
+			texts, err := v.lookup(name.name, strict)
 			if err != nil {
 				return "", false, err
 			}
-			if values == nil {
+			if texts == nil {
 				continue
 			}
 			filled = true
 			b.WriteString(sep)
-			p.style.write(&b, v, values)
+			p.style.write(&b, name, texts)
 			sep = p.style.sep
 		}
 	}
@@ -169,68 +166,4 @@ func (s style) write(b *strings.Builder, v variable, values []string) {
 // percentEncode encodes every byte that RFC 3986 does not call unreserved.
 func percentEncode(s string) string {
 	return strings.ReplaceAll(url.QueryEscape(s), "+", "%20")
-}
-
-// lookup returns what a variable stands for, nil for an argument that was not
-// given. In a path (strict) a value must not climb, and there are no lists.
-func lookup(name string, args, pinned map[string]any, strict bool) ([]string, error) {
-	if key, ok := strings.CutPrefix(name, "pinned."); ok {
-		v, _ := pinned[key].(string)
-		if v == "" || strict && climbs(v) {
-			return nil, errPinned
-		}
-		return []string{v}, nil
-	}
-	arg := args[name]
-	if arg == nil {
-		return nil, nil
-	}
-	list, ok := arg.([]any)
-	if !ok || strict {
-		list = []any{arg}
-	}
-	var values []string
-	for _, item := range list {
-		s, ok := scalarText(item)
-		if !ok || !utf8.ValidString(s) || strict && climbs(s) {
-			return nil, errArgument
-		}
-		values = append(values, s)
-	}
-	return values, nil
-}
-
-// climbs reports a value that a careless server, decoding before it splits,
-// would take for a way up or for the end of the text.
-func climbs(s string) bool {
-	for _, c := range s {
-		if c < 0x20 || c == 0x7f {
-			return true
-		}
-	}
-	for _, part := range strings.FieldsFunc(s, func(c rune) bool { return c == '/' || c == '\\' }) {
-		if part == "." || part == ".." {
-			return true
-		}
-	}
-	return false
-}
-
-// scalarText is a JSON scalar as text.
-func scalarText(v any) (string, bool) {
-	switch v := v.(type) {
-	case string:
-		return v, true
-	case json.Number:
-		return v.String(), true
-	case bool:
-		return strconv.FormatBool(v), true
-	case int:
-		return strconv.Itoa(v), true
-	case int64:
-		return strconv.FormatInt(v, 10), true
-	case float64:
-		return strconv.FormatFloat(v, 'f', -1, 64), true
-	}
-	return "", false
 }

@@ -40,7 +40,7 @@ func TestTemplateExpansion(t *testing.T) {
 			continue
 		}
 		tmpl.inPath = tt.inPath
-		got, _, err := tmpl.expand(given, pinned)
+		got, _, err := tmpl.expand(values{args: given, pinned: pinned})
 		if got != tt.want || !errors.Is(err, tt.err) {
 			t.Errorf("expand(%q) = %q, %v; want %q, %v", tt.source, got, err, tt.want, tt.err)
 		}

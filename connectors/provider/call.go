@@ -27,6 +27,7 @@ type Reply struct {
 	Status      int
 	ContentType string
 	RetryAfter  time.Duration // 0 when the system did not say
+	Link        string        // the Link header (RFC 8288), as it came; "" for none
 	Body        []byte
 }
 

@@ -98,6 +98,7 @@ func (c *Client) Do(ctx context.Context, call Call) (*Reply, error) {
 		Status:      resp.StatusCode,
 		ContentType: resp.Header.Get("Content-Type"),
 		RetryAfter:  retryAfter(resp.Header.Get("Retry-After"), time.Now()),
+		Link:        strings.Join(resp.Header.Values("Link"), ", "),
 		Body:        body,
 	}, nil
 }

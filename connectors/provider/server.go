@@ -117,7 +117,7 @@ func (s *server) serveProxy(w http.ResponseWriter, r *http.Request, path string)
 		return
 	}
 	s.log.Debug("call answered", "site", site, "connection", id, "method", r.Method, "status", got.status)
-	for name, value := range map[string]string{"Content-Type": got.contentType, "Retry-After": got.retryAfter} {
+	for name, value := range map[string]string{"Content-Type": got.contentType, "Retry-After": got.retryAfter, "Link": got.link} {
 		if value != "" {
 			w.Header().Set(name, value)
 		}

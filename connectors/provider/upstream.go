@@ -25,6 +25,7 @@ type outgoing struct {
 type incoming struct {
 	status                  int
 	contentType, retryAfter string
+	link                    string
 	body                    []byte
 }
 
@@ -64,6 +65,7 @@ func (s *server) call(ctx context.Context, c Connection, cred Credential, out ou
 		status:      resp.StatusCode,
 		contentType: string(scrub([]byte(resp.Header.Get("Content-Type")), secrets)),
 		retryAfter:  string(scrub([]byte(resp.Header.Get("Retry-After")), secrets)),
+		link:        string(scrub([]byte(strings.Join(resp.Header.Values("Link"), ", ")), secrets)),
 		body:        scrub(body, secrets),
 	}, nil
 }

@@ -293,6 +293,8 @@ func (g *Gate) mint(c *considered) (Permit, bool) {
 	}
 	if c.binding.Action.Personal {
 		p.grant.Pinned = Pinned{Email: v.Email(), Name: v.Name(), Subject: v.Subject()}
+		fold := r.Site.FoldEmailLocal
+		p.grant.owns = func(o Owner) bool { return owned(o, v, fold) }
 		if v.ExpiresAt().Before(p.expires) {
 			p.expires = v.ExpiresAt()
 		}

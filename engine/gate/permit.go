@@ -36,7 +36,13 @@ type Grant struct {
 	Pinned         Pinned // zero for a public action
 	Decision       string // id of the recorded decision
 	IdempotencyKey string // the same for every attempt at one pending write
+
+	owns func(Owner) bool // nil for a public action
 }
+
+// Owns reports whether a record is the customer's, as the gate itself judges it
+// before it releases one. A connector asks where one record leads to the next.
+func (g Grant) Owns(o Owner) bool { return g.owns != nil && g.owns(o) }
 
 // Pinned is the customer, as the signature named them.
 type Pinned struct {
