@@ -17,6 +17,7 @@ import (
 
 	"vouchsafe/connectors"
 	"vouchsafe/engine"
+	"vouchsafe/engine/admin"
 	"vouchsafe/engine/audit"
 	"vouchsafe/engine/confirm"
 	"vouchsafe/engine/conversation"
@@ -71,6 +72,8 @@ type app struct {
 	audit   *audit.Log
 	state   *store.DB
 	revoked *revoke.List
+	tokens  *admin.Tokens
+	uses    *admin.Ledger
 	kb      *kb.Base
 	policy  *policy.Engine
 	sites   atomic.Pointer[[]siteSettings] // those that are served
@@ -109,6 +112,13 @@ func assemble(ctx context.Context, s settings) (_ *app, err error) {
 	if a.revoked, err = revoke.Open(a.state, time.Now); err != nil {
 		return nil, err
 	}
+	if a.tokens, err = admin.Open(a.state, time.Now); err != nil {
+		return nil, err
+	}
+	a.uses = admin.NewLedger(a.audit, time.Now)
+	a.regularly(ctx, usesEvery, "the use of admin tokens could not be recorded", func(ctx context.Context) error {
+		return errors.Join(a.uses.Flush(ctx, false), a.tokens.Flush(ctx))
+	})
 	if a.kb, err = kb.Open(filepath.Join(s.data, kbFile)); err != nil {
 		return nil, err
 	}
@@ -159,6 +169,9 @@ func assemble(ctx context.Context, s settings) (_ *app, err error) {
 	})
 	return a, err
 }
+
+// usesEvery is how often it is written down when admin tokens were used.
+const usesEvery = time.Minute
 
 // lapseEvery is how often what was not confirmed in time is recorded as such.
 const lapseEvery = 10 * time.Second
@@ -285,6 +298,9 @@ func (a *app) close() error {
 	var errs []error
 	for _, stop := range a.stop {
 		stop()
+	}
+	if a.uses != nil {
+		errs = append(errs, a.uses.Flush(context.Background(), true), a.tokens.Flush(context.Background()))
 	}
 	if a.kb != nil {
 		errs = append(errs, a.kb.Close())

@@ -24,6 +24,7 @@ func (c *cli) commands() []*cobra.Command {
 		c.policyCommand(),
 		c.auditCommand(),
 		c.tokenCommand(),
+		c.adminCommand(),
 		c.kbCommand(),
 		c.connectionCommand(),
 	}

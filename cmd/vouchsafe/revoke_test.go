@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"io"
 	"net/http"
 	"os"
@@ -15,7 +14,6 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
-	"vouchsafe/cmd/vouchsafe/config"
 	"vouchsafe/engine"
 	"vouchsafe/engine/audit"
 	"vouchsafe/engine/httpapi"
@@ -149,43 +147,5 @@ func TestRevocationRoutes(t *testing.T) {
 	log.Close()
 	if _, err := call("POST", "revocations", "shop", `{"subject":"c-9"}`); engine.CodeOf(err) != engine.CodeAuditUnavailable || len(list.Of("shop")) != 2 {
 		t.Errorf("without a log: %v, %+v", err, list.Of("shop"))
-	}
-}
-
-// TestAdminAddress: nobody listens without a configuration that says for whom.
-func TestAdminAddress(t *testing.T) {
-	dir := t.TempDir()
-	source := func(name string) config.KeySource {
-		path := filepath.Join(dir, name)
-		if err := os.WriteFile(path, []byte(strings.Repeat(name, 20)), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		return config.KeySource{File: path}
-	}
-	one := config.AdminToken{Name: "one", Token: source("aa"), Role: config.Auditor, Sites: []string{"shop"}}
-	two := config.AdminToken{Name: "two", Token: source("bb"), Role: config.Operator, Global: true}
-	same := config.AdminToken{Name: "same", Token: source("aa"), Role: config.Operator, Global: true}
-	gone := config.AdminToken{Name: "gone", Token: config.KeySource{File: filepath.Join(dir, "gone")}, Role: config.Operator}
-	if got, err := listenAdmin(&config.Config{}); got != nil || err != nil {
-		t.Errorf("without an address: %+v, %v", got, err)
-	}
-	for name, tokens := range map[string][]config.AdminToken{"one secret for two": {one, same}, "a missing file": {two, gone}} {
-		if got, err := listenAdmin(&config.Config{Admin: config.Admin{Addr: "127.0.0.1:0", Tokens: tokens}}); err == nil {
-			got.listener.Close()
-			t.Errorf("%s: it listens", name)
-		} else if strings.Contains(err.Error(), strings.Repeat("aa", 20)) {
-			t.Errorf("%s: the error quotes a token: %v", name, err)
-		}
-	}
-	got, err := listenAdmin(&config.Config{Admin: config.Admin{Addr: "127.0.0.1:0", Tokens: []config.AdminToken{one, two}}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer got.listener.Close()
-	if len(got.tokens) != 2 || got.tokens[0].Operator || got.tokens[0].Global || !got.tokens[1].Operator || !got.tokens[1].Global || got.tokens[0].SHA256 == got.tokens[1].SHA256 {
-		t.Errorf("tokens: %+v", got.tokens)
-	}
-	if _, err := listenAdmin(&config.Config{Admin: config.Admin{Addr: got.listener.Addr().String(), Tokens: []config.AdminToken{two}}}); err == nil || errors.Is(err, os.ErrNotExist) {
-		t.Errorf("an address in use: %v", err)
 	}
 }

@@ -98,6 +98,16 @@ func (a *app) adminActs(r httpapi.AdminRequest) (any, error) {
 	return actList{acts}, err
 }
 
+// adminGateActs are the acts that concern no site in particular.
+func (a *app) adminGateActs(r httpapi.AdminRequest) (any, error) {
+	limit, err := listed(r)
+	if err != nil {
+		return nil, err
+	}
+	acts, err := a.audit.Acts(audit.GateSite, limit)
+	return actList{acts}, err
+}
+
 // listed is the parameter limit.
 func listed(r httpapi.AdminRequest) (int, error) {
 	given := r.Query.Get("limit")

@@ -33,12 +33,13 @@ func TestScripts(t *testing.T) {
 			"decide": recordDecisions,
 			"token":  editToken,
 
-			"freeport": freePort,
-			"await":    await,
-			"chat":     say,
-			"decision": newestDecision,
-			"replace":  replace,
-			"fetch":    fetch,
+			"freeport":   freePort,
+			"await":      await,
+			"chat":       say,
+			"decision":   newestDecision,
+			"replace":    replace,
+			"admintoken": admintoken,
+			"fetch":      fetch,
 		},
 	})
 }

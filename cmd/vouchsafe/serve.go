@@ -130,7 +130,7 @@ func (s *serving) configured(ctx context.Context, path, addr, data string) (err 
 		return err
 	}
 	if s.admin != nil {
-		s.onClose(func() error { return ignoreClosed(s.admin.listener.Close()) })
+		s.onClose(func() error { return ignoreClosed(s.admin.Close()) })
 	}
 	client, err := s.providerOf(ctx, c)
 	if err != nil {
@@ -237,9 +237,9 @@ func (s *serving) run(ctx context.Context, a *app, data string, public net.Liste
 	servers := []*http.Server{httpapi.HTTPServer(a.server.Public()), httpapi.HTTPServer(a.server.Admin())}
 	listeners := []net.Listener{public, admin}
 	if s.admin != nil {
-		servers = append(servers, httpapi.HTTPServer(a.server.AdminTCP(s.admin.tokens)))
-		listeners = append(listeners, s.admin.listener)
-		s.log.Info("the admin side answers over TCP too", "address", s.admin.listener.Addr().String(), "tokens", len(s.admin.tokens))
+		servers = append(servers, httpapi.HTTPServer(a.adminOverTCP()))
+		listeners = append(listeners, s.admin)
+		s.log.Info("the admin side answers over TCP too", "address", s.admin.Addr().String(), "tokens", len(a.tokens.List()))
 	}
 	ended := make(chan error, len(servers))
 	for i, l := range listeners {

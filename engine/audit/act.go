@@ -13,6 +13,10 @@ import (
 
 var actsBucket = []byte("acts")
 
+// GateSite stands for the gate itself, in acts that concern no site in
+// particular. No site can have this id.
+const GateSite = "_gate"
+
 // Act is what an operator did to a site on the admin side.
 type Act struct {
 	Version int       `json:"v"`
@@ -26,6 +30,13 @@ type Act struct {
 	// Subject and TokenID are whom or what it was done to, where it was.
 	Subject string `json:"subject,omitempty"`
 	TokenID string `json:"token_id,omitempty"`
+	// Object is what else it was done to: an admin token, a decision.
+	Object string `json:"object,omitempty"`
+	// Route and Uses are of a request over TCP, or of as many that were alike;
+	// Code is why it was refused.
+	Route string `json:"route,omitempty"`
+	Uses  int    `json:"uses,omitempty"`
+	Code  string `json:"code,omitempty"`
 }
 
 // Act records an act and returns once it is on disk. Like a decision it is

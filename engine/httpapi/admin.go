@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"vouchsafe/engine"
+	"vouchsafe/engine/admin"
 	"vouchsafe/engine/audit"
 )
 
@@ -32,26 +33,37 @@ type AdminRoute struct {
 	Method string
 	Path   string // as gin writes it: "/v1/admin/things/:id"
 	// Query names the parameters Serve knows; any other is refused.
-	Query   []string
-	Scope   AdminScope
-	MaxBody int // of a POST, in bytes; 64 KiB when 0
-	Serve   func(AdminRequest) (any, error)
+	Query []string
+	Scope AdminScope
+	// Roles are whose tokens it takes over TCP: without any, auditors and
+	// operators where it only reads, and else operators.
+	Roles []admin.Role
+	// SocketOnly keeps it off the TCP listener.
+	SocketOnly bool
+	// Regardless answers although the log cannot record who asked: it tells what
+	// is wrong.
+	Regardless bool
+	MaxBody    int // of a POST, in bytes; 64 KiB when 0
+	Serve      func(AdminRequest) (any, error)
 }
 
 func (s *Server) adminRoutes(only *keepers) http.Handler {
 	g := s.engine(only)
 	mine := []AdminRoute{
-		{Method: http.MethodGet, Path: "/v1/admin/status", Serve: s.adminStatus},
+		{Method: http.MethodGet, Path: "/v1/admin/status", Roles: admin.Roles, Regardless: true, Serve: s.adminStatus},
 		{Method: http.MethodGet, Path: "/v1/admin/decisions", Scope: ScopeServe, Serve: s.adminDecisions, Query: []string{
 			"site", "subject", "action", "code", "conversation", "allow", "since", "until", "before", "limit"}},
 		{Method: http.MethodGet, Path: "/v1/admin/decisions/:id", Scope: ScopeServe, Serve: s.adminDecision},
 	}
 	for _, r := range append(mine, s.o.AdminRoutes...) {
-		g.Handle(r.Method, r.Path, s.handle(&route{method: r.Method, path: r.Path, only: only,
+		if r.SocketOnly && only != nil {
+			continue
+		}
+		g.Handle(r.Method, r.Path, s.handle(&route{method: r.Method, path: r.Path, only: only, roles: r.roles(), regardless: r.Regardless,
 			body: r.Method == http.MethodPost, maxBody: r.MaxBody, serve: adminServe(r)}))
 	}
 	scrape := promhttp.HandlerFor(s.o.Metrics, promhttp.HandlerOpts{})
-	g.GET("/metrics", s.handle(&route{method: http.MethodGet, path: "/metrics", only: only, serve: func(x *exchange) error {
+	g.GET("/metrics", s.handle(&route{method: http.MethodGet, path: "/metrics", only: only, roles: readers, regardless: true, serve: func(x *exchange) error {
 		if !x.admin.All() {
 			return errOtherSites
 		}

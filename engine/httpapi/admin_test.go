@@ -34,7 +34,7 @@ func record(t *testing.T, b *bench, conversation, who string) gate.Result {
 	return res
 }
 
-func admin(b *bench, path string) answer {
+func admins(b *bench, path string) answer {
 	w := httptest.NewRecorder()
 	b.server.Admin().ServeHTTP(w, httptest.NewRequest(http.MethodGet, path, nil))
 	return answer{w.Code, w.Header(), w.Body.String()}
@@ -59,7 +59,7 @@ func TestAdminDecisions(t *testing.T) {
 		{"?conversation=cv_1", 1}, {"?action=order.list", 2}, {"?action=order.cancel", 0}, {"?since=2020-01-01T00:00:00Z", 2},
 		{"?until=2020-01-01T00:00:00Z", 0}, {"?before=" + allowed.Decision.ID, 0}, {"?before=" + denied.Decision.ID, 1},
 	} {
-		a := admin(b, "/v1/admin/decisions"+c.query)
+		a := admins(b, "/v1/admin/decisions"+c.query)
 		var list struct {
 			Decisions []struct{ Decision struct{ ID string } }
 			Next      string
@@ -69,17 +69,17 @@ func TestAdminDecisions(t *testing.T) {
 		}
 	}
 	for _, query := range []string{"?sight=demo", "?allow=perhaps", "?since=yesterday", "?limit=0", "?limit=1001", "?limit=x", "?site=a&site=b", "?a=%zz"} {
-		want(t, "decisions"+query, admin(b, "/v1/admin/decisions"+query), 422, "invalid_request")
+		want(t, "decisions"+query, admins(b, "/v1/admin/decisions"+query), 422, "invalid_request")
 	}
-	page := admin(b, "/v1/admin/decisions?limit=1")
+	page := admins(b, "/v1/admin/decisions?limit=1")
 	if page.field("next") != denied.Decision.ID {
 		t.Errorf("the first page continues before %q, want %q", page.field("next"), denied.Decision.ID)
 	}
-	one := admin(b, "/v1/admin/decisions/"+allowed.Decision.ID)
+	one := admins(b, "/v1/admin/decisions/"+allowed.Decision.ID)
 	if one.status != 200 || !strings.Contains(one.body, `"withheld":["not_owner"]`) {
 		t.Errorf("one decision: %d %s", one.status, one.body)
 	}
-	want(t, "an unknown decision", admin(b, "/v1/admin/decisions/d_none"), 404, "not_found")
+	want(t, "an unknown decision", admins(b, "/v1/admin/decisions/d_none"), 404, "not_found")
 }
 
 func TestAdminStatusAndMetrics(t *testing.T) {
@@ -101,18 +101,18 @@ func TestAdminStatusAndMetrics(t *testing.T) {
 		}
 	}
 	b.health.Degraded = []string{"the knowledge base of demo cannot be read"}
-	a := admin(b, "/v1/admin/status")
+	a := admins(b, "/v1/admin/status")
 	for _, part := range []string{`"version":"test"`, `"ready":true`, `"degraded":["the knowledge base of demo cannot be read"]`,
 		`{"id":"demo","name":"Harbor Goods","tier":"pro","actions":6}`, `"audit":{"healthy":true,"waiting":0}`} {
 		if !strings.Contains(a.body, part) {
 			t.Errorf("the status lacks %s: %s", part, a.body)
 		}
 	}
-	want(t, "another package's route", admin(b, "/v1/admin/things/7"), 200, "")
-	want(t, "another package's error", admin(b, "/v1/admin/things/7?q=fail"), 404, "not_found")
+	want(t, "another package's route", admins(b, "/v1/admin/things/7"), 200, "")
+	want(t, "another package's error", admins(b, "/v1/admin/things/7?q=fail"), 404, "not_found")
 	b.post(decidePath, `{"action":"order.list"}`)
 	b.post(decidePath, `nonsense`)
-	m := admin(b, "/metrics").body
+	m := admins(b, "/metrics").body
 	for _, line := range []string{
 		`vouchsafe_http_requests_total{route="/v1/sites/:site/decisions",status="200"} 1`,
 		`vouchsafe_http_requests_total{route="/v1/sites/:site/decisions",status="400"} 1`,

@@ -13,6 +13,7 @@ import (
 
 	"github.com/gin-gonic/gin"
 
+	"vouchsafe/engine/admin"
 	"vouchsafe/engine/identity"
 )
 
@@ -30,15 +31,17 @@ const (
 // route is one method of one path, and what the adapter does before serve.
 type route struct {
 	method, path string
-	public       bool     // on the public listener: Host and limits apply
-	site         bool     // names a site: its origins, its tokens, its visitors' limits
-	body         bool     // takes a JSON body
-	maxBody      int      // of that many bytes; maxBody when 0
-	preflight    bool     // asks what a browser may send; carries no identity
-	unlimited    bool     // is not counted against an address
-	demo         bool     // is the demo page's
-	mayBeEmpty   bool     // the body may be left out
-	only         *keepers // whose token it takes; nil for none
+	public       bool         // on the public listener: Host and limits apply
+	site         bool         // names a site: its origins, its tokens, its visitors' limits
+	body         bool         // takes a JSON body
+	maxBody      int          // of that many bytes; maxBody when 0
+	preflight    bool         // asks what a browser may send; carries no identity
+	unlimited    bool         // is not counted against an address
+	demo         bool         // is the demo page's
+	mayBeEmpty   bool         // the body may be left out
+	only         *keepers     // whose token it takes; nil for none
+	roles        []admin.Role // of those tokens; nil for any
+	regardless   bool         // of whether its use can be recorded
 	serve        func(*exchange) error
 
 	counters counters

@@ -1,25 +1,27 @@
 package httpapi
 
 import (
-	"crypto/sha256"
-	"crypto/subtle"
+	"context"
 	"net/http"
 	"slices"
+
+	"vouchsafe/engine/admin"
+	"vouchsafe/engine/audit"
 )
 
-// AdminToken is a bearer token for the admin side over TCP, and what it is good
-// for. The zero AdminToken is good for nothing.
-type AdminToken struct {
-	Name     string            // for the log
-	SHA256   [sha256.Size]byte // of the token; the token itself is not kept
-	Operator bool              // may change things; an auditor only reads
-	Sites    []string          // whose
-	Global   bool              // every site's, and what concerns none in particular
+// AdminTokens finds the token that is shown on the admin side over TCP.
+type AdminTokens interface {
+	Find(secret string) (admin.Token, bool)
+}
+
+// AdminLedger puts on record how a token is used. An error means that it is not.
+type AdminLedger interface {
+	Record(ctx context.Context, u admin.Use) error
 }
 
 // AdminCaller is who asks on the admin side: whoever could open the socket, who
 // may do everything, or the holder of a token.
-type AdminCaller struct{ token *AdminToken }
+type AdminCaller struct{ token *admin.Token }
 
 // Name is the token's, or "socket".
 func (a AdminCaller) Name() string {
@@ -31,11 +33,11 @@ func (a AdminCaller) Name() string {
 
 // All reports whether the caller may ask about every site, and about what
 // concerns none in particular.
-func (a AdminCaller) All() bool { return a.token == nil || a.token.Global }
+func (a AdminCaller) All() bool { return a.token == nil || a.token.Global() }
 
 // May reports whether the caller may ask about a site.
 func (a AdminCaller) May(site string) bool {
-	return a.All() || slices.Contains(a.token.Sites, site)
+	return a.token == nil || a.token.For(site)
 }
 
 // site is the site that is meant when none is named: every one, or the only one
@@ -72,23 +74,30 @@ func (a AdminCaller) permits(s AdminScope, site string) error {
 	return errOtherSites
 }
 
-// keepers are the tokens that a listener takes.
-type keepers struct{ tokens []AdminToken }
+// Who may use a route over TCP that does not say.
+var (
+	readers = []admin.Role{admin.Auditor, admin.Operator}
+	actors  = []admin.Role{admin.Operator}
+)
 
-// find returns the token that was shown. It takes as long whichever it is, and
-// compares nothing but hashes.
-func (k *keepers) find(shown string) *AdminToken {
-	sum := sha256.Sum256([]byte(shown))
-	var found *AdminToken
-	for i := range k.tokens {
-		if subtle.ConstantTimeCompare(sum[:], k.tokens[i].SHA256[:]) == 1 {
-			found = &k.tokens[i]
-		}
+func (r *AdminRoute) roles() []admin.Role {
+	switch {
+	case r.Roles != nil:
+		return r.Roles
+	case r.Method == http.MethodGet:
+		return readers
 	}
-	return found
+	return actors
 }
 
-// admit finds out who asks on the admin side, and refuses who may not.
+// keepers are what a listener asks about tokens.
+type keepers struct {
+	tokens AdminTokens
+	ledger AdminLedger
+}
+
+// admit finds out who asks on the admin side, and refuses who may not. Whatever
+// a token is used for is on record before it is answered.
 func (x *exchange) admit() error {
 	if x.route.only == nil {
 		return nil
@@ -97,22 +106,48 @@ func (x *exchange) admit() error {
 	if shown == "" && cause == "" {
 		return &problem{code: codeAdminAbsent, detail: "The admin side asks for a bearer token."}
 	}
-	var token *AdminToken
+	var token admin.Token
+	found := false
 	if cause == "" {
-		token = x.route.only.find(shown)
+		token, found = x.route.only.tokens.Find(shown)
 	}
-	if token == nil {
-		return &problem{code: codeAdminInvalid, detail: "That is not a token of this server's admin side."}
+	if !found {
+		return &problem{code: codeAdminInvalid, detail: "That is not a token of this server's admin side, or not any more."}
 	}
-	x.admin = AdminCaller{token}
-	if !token.Operator && x.r.Method != http.MethodGet {
-		return &problem{code: codeAdminForbidden, detail: "This token is an auditor's, and changes nothing."}
+	x.admin = AdminCaller{&token}
+	use := admin.Use{Token: token.Name, Method: methodLabel(x.r.Method), Route: x.route.path, Site: x.useSite(), Object: bounded(x.c.Param("id"))}
+	if q := x.r.URL.Query(); use.Method == http.MethodGet {
+		use.Subject = bounded(q.Get("subject"))
 	}
-	return nil
+	var refused error
+	if x.route.roles != nil && !slices.Contains(x.route.roles, token.Role) {
+		refused = &problem{code: codeAdminForbidden, detail: "This token's role is not for that."}
+		use.Code = codeAdminForbidden
+	}
+	if err := x.route.only.ledger.Record(x.r.Context(), use); err != nil && !x.route.regardless {
+		return err
+	}
+	return refused
 }
 
+// useSite is the site that a request of the admin side is about.
+func (x *exchange) useSite() string {
+	for _, id := range []string{x.c.Param("site"), x.r.URL.Query().Get("site")} {
+		if (*x.s.sites.Load())[id] != nil {
+			return id
+		}
+	}
+	return audit.GateSite
+}
+
+// maxUseName bounds what the record of a use repeats of a request.
+const maxUseName = 255
+
+func bounded(s string) string { return s[:min(len(s), maxUseName)] }
+
 // AdminTCP returns the handler of an admin listener that others can reach. It
-// takes the given tokens and nobody else.
-func (s *Server) AdminTCP(tokens []AdminToken) http.Handler {
-	return s.adminRoutes(&keepers{slices.Clone(tokens)})
+// takes the tokens that are found and nobody else, and answers nothing whose use
+// is not on record.
+func (s *Server) AdminTCP(tokens AdminTokens, ledger AdminLedger) http.Handler {
+	return s.adminRoutes(&keepers{tokens, ledger})
 }

@@ -1,13 +1,14 @@
 package httpapi_test
 
 import (
-	"crypto/sha256"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"vouchsafe/engine"
+	"vouchsafe/engine/admin"
 	"vouchsafe/engine/gate"
 	"vouchsafe/engine/httpapi"
 )
@@ -32,6 +33,8 @@ func TestAdminOverTCP(t *testing.T) {
 			{Method: http.MethodPost, Path: "/v1/admin/sites/:site/things", Scope: httpapi.ScopeSite, Serve: ok},
 			{Method: http.MethodPost, Path: "/v1/admin/policy", Serve: ok},
 			{Method: http.MethodGet, Path: "/v1/admin/kb/:site/undeclared", Serve: ok},
+			{Method: http.MethodPost, Path: "/v1/admin/bundle", Roles: []admin.Role{admin.Policy}, Serve: ok},
+			{Method: http.MethodGet, Path: "/v1/admin/secrets", SocketOnly: true, Serve: ok},
 		}
 	})
 	demo := record(t, b, "cv_1", "alex").Decision.ID
@@ -40,21 +43,37 @@ func TestAdminOverTCP(t *testing.T) {
 		t.Fatal(err)
 	}
 	secrets := map[string]string{}
-	var tokens []httpapi.AdminToken
-	for _, k := range []httpapi.AdminToken{
-		{Name: "auditor", Global: true}, {Name: "operator", Global: true, Operator: true},
-		{Name: "demo-auditor", Sites: []string{"demo"}}, {Name: "demo-operator", Operator: true, Sites: []string{"demo"}},
-		{Name: "both", Sites: []string{"demo", "demo-free"}}, {Name: "none", Operator: true},
-	} {
-		secrets[k.Name] = strings.Repeat(k.Name, 8) + "-0123456789"
-		k.SHA256 = sha256.Sum256([]byte(secrets[k.Name]))
-		tokens = append(tokens, k)
+	clock := &adminClock{now: time.Now()}
+	tokens, err := admin.Open(b.state, clock.Now)
+	if err != nil {
+		t.Fatal(err)
 	}
-	h := b.server.AdminTCP(tokens)
+	year := clock.Now().Add(300 * 24 * time.Hour)
+	for _, k := range []admin.Token{
+		{Name: "auditor", Role: admin.Auditor, Sites: []string{"*"}}, {Name: "operator", Role: admin.Operator, Sites: []string{"*"}},
+		{Name: "demo-auditor", Role: admin.Auditor, Sites: []string{"demo"}}, {Name: "demo-operator", Role: admin.Operator, Sites: []string{"demo"}},
+		{Name: "both", Role: admin.Auditor, Sites: []string{"demo", "demo-free"}}, {Name: "policy", Role: admin.Policy, Sites: []string{"*"}},
+		{Name: "elsewhere", Role: admin.Operator, Sites: []string{"no-such-site"}},
+		{Name: "expired", Role: admin.Operator, Sites: []string{"*"}, Expires: clock.Now().Add(time.Minute)},
+		{Name: "revoked", Role: admin.Operator, Sites: []string{"*"}},
+	} {
+		if k.Expires.IsZero() {
+			k.Expires = year
+		}
+		if secrets[k.Name], err = tokens.Create(t.Context(), k); err != nil {
+			t.Fatal(err)
+		}
+	}
+	clock.now = clock.now.Add(time.Minute)
+	if err := tokens.Revoke(t.Context(), "revoked"); err != nil {
+		t.Fatal(err)
+	}
+	h := b.server.AdminTCP(tokens, admin.NewLedger(b.log, clock.Now))
 
 	paths := []string{"/v1/admin/status", "/metrics", "/v1/admin/decisions", "/v1/admin/decisions/" + demo, "/v1/admin/sites/demo/things", "/v1/admin/nothing"}
 	for name, shown := range map[string]string{"no token": "", "another scheme": "Basic " + secrets["operator"], "an unknown token": "Bearer " + strings.Repeat("x", 40),
-		"a prefix": "Bearer " + secrets["operator"][:40], "two": "Bearer " + secrets["operator"] + ", " + secrets["auditor"]} {
+		"a prefix": "Bearer " + secrets["operator"][:30], "an expired token": "Bearer " + secrets["expired"],
+		"a revoked token": "Bearer " + secrets["revoked"], "two": "Bearer " + secrets["operator"] + ", " + secrets["auditor"]} {
 		code := "admin_token_invalid"
 		if shown == "" {
 			code = "admin_token_absent"
@@ -88,10 +107,19 @@ func TestAdminOverTCP(t *testing.T) {
 		{"demo-operator", "POST", "/v1/admin/policy", no, forbidden},
 		{"demo-operator", "POST", "/v1/admin/sites/demo-free/things", no, forbidden},
 		{"both", "GET", "/v1/admin/decisions", no, forbidden},
-		{"none", "GET", "/v1/admin/decisions", no, forbidden},
-		{"none", "POST", "/v1/admin/sites/demo/things", no, forbidden},
+		{"elsewhere", "GET", "/v1/admin/decisions?site=demo", no, forbidden},
+		{"elsewhere", "POST", "/v1/admin/sites/demo/things", no, forbidden},
+		{"policy", "GET", "/v1/admin/decisions", no, forbidden},
+		{"policy", "GET", "/v1/admin/decisions/" + demo, no, forbidden},
+		{"policy", "GET", "/metrics", no, forbidden},
+		{"policy", "POST", "/v1/admin/sites/demo/things", no, forbidden},
+		{"operator", "POST", "/v1/admin/bundle", no, forbidden},
+		{"auditor", "GET", "/v1/admin/secrets", 404, "unknown_route"},
+		{"operator", "GET", "/v1/admin/secrets", 404, "unknown_route"},
 		{"auditor", "GET", "/v1/admin/nothing", 404, "unknown_route"},
 
+		{"policy", "GET", "/v1/admin/status", 200, ""},
+		{"policy", "POST", "/v1/admin/bundle", 200, ""},
 		{"auditor", "GET", "/v1/admin/status", 200, ""},
 		{"auditor", "GET", "/metrics", 200, ""},
 		{"auditor", "GET", "/v1/admin/decisions/" + free.ID, 200, ""},
@@ -127,8 +155,23 @@ func TestAdminOverTCP(t *testing.T) {
 			t.Errorf("%s is logged", personal)
 		}
 	}
-	if a := admin(b, "/v1/admin/sites/demo/things"); a.field("by") != "socket" {
+	if a := admins(b, "/v1/admin/sites/demo/things"); a.field("by") != "socket" {
 		t.Errorf("on the socket: %d %s", a.status, a.body)
 	}
-	want(t, "a listener without tokens", over(b.server.AdminTCP(nil), "GET", "/v1/admin/status", "Bearer "+secrets["operator"]), 401, "admin_token_invalid")
+	if a := admins(b, "/v1/admin/secrets"); a.status != 200 {
+		t.Errorf("on the socket: %d %s", a.status, a.body)
+	}
+
+	// A use that cannot be recorded is not answered, but for what says why.
+	if err := b.log.Close(); err != nil {
+		t.Fatal(err)
+	}
+	clock.now = clock.now.Add(2 * admin.Window)
+	want(t, "without a log", over(h, "GET", "/v1/admin/decisions/"+demo, "Bearer "+secrets["auditor"]), 503, "audit_unavailable")
+	want(t, "changing something without a log", over(h, "POST", "/v1/admin/policy", "Bearer "+secrets["operator"]), 503, "audit_unavailable")
+	want(t, "asking what is wrong", over(h, "GET", "/v1/admin/status", "Bearer "+secrets["auditor"]), 200, "")
 }
+
+type adminClock struct{ now time.Time }
+
+func (c *adminClock) Now() time.Time { return c.now }

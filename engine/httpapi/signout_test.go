@@ -152,10 +152,10 @@ func TestTestModeShowsTheCause(t *testing.T) {
 			}
 		}
 	}
-	if s := admin(b, "/v1/admin/status").body; !strings.Contains(s, `"test_mode":true`) {
+	if s := admins(b, "/v1/admin/status").body; !strings.Contains(s, `"test_mode":true`) {
 		t.Errorf("the status does not warn of test mode: %s", s)
 	}
-	m := admin(b, "/metrics").body
+	m := admins(b, "/metrics").body
 	for _, line := range []string{
 		`vouchsafe_tokens_refused_total{cause="token_issuer_mismatch",site="demo"} 4`,
 		`vouchsafe_tokens_refused_total{cause="token_expired",site="demo"} 4`,
@@ -174,7 +174,7 @@ func TestPublishedKeysAreMeasured(t *testing.T) {
 	if err := b.server.SetSites(b.sites); err != nil {
 		t.Fatal(err)
 	}
-	m := admin(b, "/metrics").body
+	m := admins(b, "/metrics").body
 	for _, line := range []string{
 		`vouchsafe_jwks_keys{site="demo"} 2`, `vouchsafe_jwks_healthy{site="demo"} 0`, `vouchsafe_jwks_fetched_timestamp_seconds{site="demo"} 1.8e+09`,
 		`vouchsafe_jwks_keys{site="demo-free"} 0`, `vouchsafe_jwks_healthy{site="demo-free"} 1`, `vouchsafe_jwks_fetched_timestamp_seconds{site="demo-free"} 0`,

@@ -37,29 +37,10 @@ type Config struct {
 }
 
 // Admin is the section admin. The Unix socket in Config.Data is always there
-// and has no settings.
+// and has no settings. Who may use Addr is not in the file: see engine/admin.
 type Admin struct {
-	Addr   string       // addr: an additional TCP address; default "", none
-	Tokens []AdminToken // tokens: who may use Addr; at least one when Addr is set
+	Addr string // addr: an additional TCP address; default "", none
 }
-
-// AdminToken is one entry of admin.tokens: a bearer token for the TCP address.
-type AdminToken struct {
-	Name   string    // name: for the log, unique
-	Token  KeySource // token_file or token_env: at least 32 bytes
-	Role   Role      // role: auditor or operator
-	Sites  []string  // sites: ids of this file
-	Global bool      // sites: ["*"]: every site, and what concerns none in particular
-}
-
-// Role is what an admin token may do. The zero Role may do nothing.
-type Role string
-
-// The roles.
-const (
-	Auditor  Role = "auditor"  // reads
-	Operator Role = "operator" // reads and changes
-)
 
 // Limits is the section limits: how many requests are answered.
 type Limits struct {

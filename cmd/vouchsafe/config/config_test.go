@@ -226,15 +226,11 @@ func TestDefaults(t *testing.T) {
 func TestEverySettingIsRead(t *testing.T) {
 	dir := folder(t)
 	t.Setenv("TEST_TOKEN_SECRET", secret)
-	t.Setenv("TEST_ADMIN_TOKEN", secret)
 	got, err := config.Parse("c.yaml", []byte(`
 addr: "[::1]:0"
 data: `+filepath.Join(dir, "elsewhere")+`
 admin:
   addr: localhost:9090
-  tokens:
-    - {name: team, token_env: TEST_ADMIN_TOKEN, role: auditor, sites: [shop, b]}
-    - {name: all, token_file: k1.secret, role: operator, sites: ["*"]}
 limits: {per_visitor: off, per_address: 10/s}
 trusted_proxies: [192.0.2.1, 10.0.0.0/8, "2001:db8::/32"]
 sites:
@@ -274,10 +270,7 @@ connections: {provider: "unix:run/provider.sock", key_file: k1.secret}
 	}{
 		{"addr", got.Addr, "[::1]:0"},
 		{"data", got.Data, filepath.Join(dir, "elsewhere")},
-		{"admin", got.Admin, config.Admin{Addr: "localhost:9090", Tokens: []config.AdminToken{
-			{Name: "team", Token: config.KeySource{Env: "TEST_ADMIN_TOKEN"}, Role: config.Auditor, Sites: []string{"shop", "b"}},
-			{Name: "all", Token: config.KeySource{File: filepath.Join(dir, "k1.secret")}, Role: config.Operator, Global: true},
-		}}},
+		{"admin", got.Admin, config.Admin{Addr: "localhost:9090"}},
 		{"limits", got.Limits, config.Limits{PerVisitor: config.Limit{Off: true}, PerAddress: config.Limit{Requests: 10, Per: time.Second}}},
 		{"trusted_proxies", got.TrustedProxies, []netip.Prefix{
 			netip.MustParsePrefix("192.0.2.1/32"), netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("2001:db8::/32")}},
@@ -298,7 +291,7 @@ connections: {provider: "unix:run/provider.sock", key_file: k1.secret}
 		{"jwks_url", got.Sites[1].Tokens.JWKSURL, "http://127.0.0.1:3000/jwks"},
 		{"connections", got.Connections, config.Connections{
 			Socket: filepath.Join(dir, "run/provider.sock"), Key: config.KeySource{File: filepath.Join(dir, "k1.secret")}}},
-		{"warnings", got.Warnings, []string{"c.yaml:26: sites[0].tokens.test_mode: is on: whoever sends a token is told exactly why it is refused; take it out before visitors come"}},
+		{"warnings", got.Warnings, []string{"c.yaml:23: sites[0].tokens.test_mode: is on: whoever sends a token is told exactly why it is refused; take it out before visitors come"}},
 	} {
 		if diff := cmp.Diff(c.want, c.got, comparePlaces); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", c.name, diff)
@@ -375,7 +368,7 @@ func TestOtherWarnings(t *testing.T) {
 	dir := folder(t)
 	src := strings.Replace(least, "k1.secret", "uniform.secret", 1) +
 		"    sign_in_url: http://shop.example/login\n" +
-		"admin: {addr: \":9090\", tokens: [{name: a, token_file: k1.secret, role: auditor, sites: [shop]}]}\n"
+		"admin: {addr: \":9090\"}\n"
 	got, err := config.Parse("c.yaml", []byte(src), dir)
 	if err != nil {
 		t.Fatalf("Parse: %v", err)

@@ -105,62 +105,11 @@ func resolved(path string) string {
 }
 
 func (p *parser) admin(s section, c *Config) {
-	a, ok := s.section("admin", "addr", "tokens")
+	a, ok := s.section("admin", "addr")
 	if !ok {
 		return
 	}
 	c.Admin.Addr = a.address("addr", "")
-	names := map[string]int{}
-	for i, n := range a.list("tokens") {
-		t, ok := p.section(n, fmt.Sprintf("%s[%d]", a.at("tokens"), i), "name", "token_file", "token_env", "role", "sites")
-		if !ok {
-			continue
-		}
-		token := AdminToken{
-			Name: t.required("name", "a name for the log"),
-			Role: Role(t.choice("role", "", string(Auditor), string(Operator))),
-		}
-		if !t.has("role") {
-			t.fail("role", "is missing: %s or %s", Auditor, Operator)
-		}
-		if token.Name == "socket" {
-			t.fail("name", "is how the log calls whoever uses the admin socket: choose another")
-		}
-		if first, dup := names[token.Name]; dup && token.Name != "" {
-			t.fail("name", "is also the name of the token on line %d", first)
-		} else {
-			names[token.Name] = n.Line
-		}
-		source, ok := t.source("token_file", "token_env")
-		if !ok && !t.has("token_file") && !t.has("token_env") {
-			t.fail("token_file", "is missing: name the file that holds the token, or token_env")
-		}
-		token.Token = source
-		t.weigh(source, minAdminToken)
-		t.texts("sites", func(v string, n *yaml.Node, key string) {
-			switch {
-			case v == "*":
-				token.Global = true
-			case !slices.ContainsFunc(c.Sites, func(s Site) bool { return s.ID == v }):
-				p.fail(n, key, "is not the id of a site in this file")
-			default:
-				token.Sites = append(token.Sites, v)
-			}
-		})
-		switch {
-		case t.lacks("sites"):
-			t.fail("sites", `is missing: the ids of the sites it is for, or ["*"]`)
-		case token.Global && len(token.Sites) > 0:
-			t.fail("sites", `names sites beside "*", which is all of them`)
-		}
-		c.Admin.Tokens = append(c.Admin.Tokens, token)
-	}
-	switch {
-	case c.Admin.Addr != "" && a.lacks("tokens"):
-		a.fail("tokens", "is missing: an admin address needs at least one token")
-	case c.Admin.Addr == "" && len(c.Admin.Tokens) > 0:
-		a.fail("tokens", "is set without addr: tokens are for the TCP address only")
-	}
 	if c.Admin.Addr != "" && !listensOnThisMachine(c.Admin.Addr) {
 		p.warn(a.fields["addr"], a.at("addr"), "is reachable from other machines without TLS: put a TLS proxy before it")
 	}

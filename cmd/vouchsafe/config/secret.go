@@ -67,7 +67,6 @@ func withoutPath(err error) error {
 }
 
 const (
-	minAdminToken  = 32
 	minProviderKey = 32
 )
 
