@@ -83,7 +83,7 @@ actions:
 	}
 	said := map[string]string{} // what is said of a record that cannot be found, by action
 	for _, tt := range tests {
-		rest := connectors.NewREST(m, "demo", answering{tt.reply}, w.Clock.Now)
+		rest := connectors.NewREST(m, "demo", connectors.NewGuard(answering{tt.reply}, func(context.Context, time.Duration) error { return nil }), w.Clock.Now)
 		var bindings []gate.Binding
 		for _, a := range m.Actions() {
 			bindings = append(bindings, gate.Binding{Action: a, Connector: rest})

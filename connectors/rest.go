@@ -27,15 +27,16 @@ type ProviderClient interface {
 type REST struct {
 	manifest *Manifest
 	site     string
-	provider ProviderClient
+	guard    *Guard
 	now      func() time.Time
 }
 
 var _ gate.Connector = (*REST)(nil)
 
-// NewREST makes the connector of a manifest of KindREST for a site.
-func NewREST(m *Manifest, siteID string, p ProviderClient, clock func() time.Time) *REST {
-	return &REST{manifest: m, site: siteID, provider: p, now: clock}
+// NewREST makes the connector of a manifest of KindREST for a site. g is shared
+// by all that reach the same provider.
+func NewREST(m *Manifest, siteID string, g *Guard, clock func() time.Time) *REST {
+	return &REST{manifest: m, site: siteID, guard: g, now: clock}
 }
 
 // Call redeems the permit and performs the action once. A write that is over
@@ -85,7 +86,11 @@ type performance struct {
 	grant  gate.Grant
 	values values
 	status int // of the last reply; 0 when there was none
+	asked  int // requests so far
 }
+
+// maxAsked bounds the requests of one action, its steps' and their pages too.
+const maxAsked = 60
 
 func (p *performance) run(ctx context.Context) (gate.Response, error) {
 	a := p.action
@@ -211,7 +216,10 @@ func (p *performance) once(ctx context.Context, c asked) ([]gate.Record, *page, 
 	if p.values.page.query != "" {
 		b.query = p.values.page.query
 	}
-	reply, err := p.rest.provider.Do(ctx, p.rest.call(c.request, b, p.values.key, writes))
+	if p.asked++; p.asked > maxAsked {
+		return nil, nil, failed("the action takes more requests than it may", nil)
+	}
+	reply, err := p.rest.guard.do(ctx, p.rest.call(c.request, b, p.values.key, writes), writes)
 	if err != nil {
 		return nil, nil, unanswered(ctx, err, writes)
 	}
@@ -300,6 +308,11 @@ func unanswered(ctx context.Context, err error, writes bool) error {
 	var pe provider.Error
 	if p, ok := errors.AsType[*provider.Error](err); ok {
 		pe = *p
+	}
+	if held, ok := errors.AsType[*heldBack](err); ok {
+		e := failed("the request was held back", err)
+		e.RetryAfter = held.retryAfter
+		return e
 	}
 	switch {
 	case writes && !pe.NotSent:

@@ -167,6 +167,9 @@ func runProvider(t testing.TB, base string) *provider.Client {
 	return client
 }
 
+// noWait waits out no back-off.
+func noWait(ctx context.Context, _ time.Duration) error { return ctx.Err() }
+
 type rig struct {
 	*desk
 	shop *shop
@@ -176,7 +179,7 @@ type rig struct {
 func newRig(t testing.TB) *rig {
 	m := mustParse(t, restManifest)
 	r := &rig{desk: newDesk(t, m), shop: newShop(t)}
-	r.rest = NewREST(m, siteID, runProvider(t, r.shop.URL+"/api/v1/"), r.clock)
+	r.rest = NewREST(m, siteID, NewGuard(runProvider(t, r.shop.URL+"/api/v1/"), noWait), r.clock)
 	return r
 }
 
@@ -214,7 +217,7 @@ func TestPermitRefusals(t *testing.T) {
 		}, gate.ErrPermitOther},
 		{"another site's connector", func(t *testing.T) error {
 			c, p := r.permit(t, "order.lookup", a)
-			other := NewREST(r.rest.manifest, "other", r.rest.provider, r.clock)
+			other := NewREST(r.rest.manifest, "other", r.rest.guard, r.clock)
 			_, err := other.Call(context.Background(), c, p)
 			return err
 		}, gate.ErrPermitOther},
@@ -434,7 +437,7 @@ func TestProviderDown(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.rest.provider = client
+	r.rest.guard = NewGuard(client, noWait)
 	for _, action := range []string{"order.lookup", "order.cancel"} {
 		if _, err := r.call(t, action, `{"order_id": "1001"}`); engine.CodeOf(err) != engine.CodeConnectorFailed {
 			t.Errorf("%s: Call = %v, want connector_failed: nothing was sent", action, err)

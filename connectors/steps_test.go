@@ -104,7 +104,7 @@ func newBilling(t *testing.T) *rig {
 		t.Fatal(err)
 	}
 	r := &rig{desk: newDesk(t, m), shop: newShop(t)}
-	r.rest = NewREST(m, siteID, runProvider(t, r.shop.URL+"/v1"), r.clock)
+	r.rest = NewREST(m, siteID, NewGuard(runProvider(t, r.shop.URL+"/v1"), noWait), r.clock)
 	return r
 }
 

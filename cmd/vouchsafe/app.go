@@ -76,6 +76,7 @@ type app struct {
 	uses    *admin.Ledger
 	kb      *kb.Base
 	policy  *policy.Engine
+	guard   *connectors.Guard
 	sites   atomic.Pointer[[]siteSettings] // those that are served
 	reload  *reloader                      // nil for the demo, which has no files to change
 	log     *slog.Logger
@@ -128,13 +129,17 @@ func assemble(ctx context.Context, s settings) (_ *app, err error) {
 	if err != nil {
 		return nil, err
 	}
+	a.guard = connectors.NewGuard(s.provider, nil)
+	if err := registry.Register(a.guard); err != nil {
+		return nil, err
+	}
 	g := gate.New(gate.Options{Policy: a.policy, Log: recorder})
 	for _, site := range s.sites {
 		if err := a.importHelp(ctx, site); err != nil {
 			return nil, err
 		}
 	}
-	sites, err := a.served(s.sites, s.provider)
+	sites, err := a.served(s.sites)
 	if err != nil {
 		return nil, err
 	}
@@ -213,10 +218,10 @@ func (c counted) Decision(ctx context.Context, d *audit.Decision) error {
 }
 
 // served makes of sites what the server serves.
-func (a *app) served(sites []siteSettings, p connectors.ProviderClient) (map[string]*httpapi.Site, error) {
+func (a *app) served(sites []siteSettings) (map[string]*httpapi.Site, error) {
 	out := make(map[string]*httpapi.Site, len(sites))
 	for _, s := range sites {
-		bound, err := bind(s, p, a.kb)
+		bound, err := bind(s, a.guard, a.kb)
 		if err != nil {
 			return nil, err
 		}
@@ -231,7 +236,7 @@ func (a *app) served(sites []siteSettings, p connectors.ProviderClient) (map[str
 }
 
 // bind joins a site's actions to their connectors.
-func bind(s siteSettings, p connectors.ProviderClient, base *kb.Base) (*gate.Site, error) {
+func bind(s siteSettings, g *connectors.Guard, base *kb.Base) (*gate.Site, error) {
 	catalog, err := s.catalog()
 	if err != nil {
 		return nil, err
@@ -244,7 +249,7 @@ func bind(s siteSettings, p connectors.ProviderClient, base *kb.Base) (*gate.Sit
 			if m.Kind == connectors.KindKnowledge {
 				made[m] = base.Connector(s.site.ID, time.Now)
 			} else {
-				made[m] = connectors.NewREST(m, s.site.ID, p, time.Now)
+				made[m] = connectors.NewREST(m, s.site.ID, g, time.Now)
 			}
 		}
 		bindings = append(bindings, gate.Binding{Action: action, Connector: made[m]})
@@ -285,6 +290,11 @@ func (a *app) health() httpapi.Health {
 			if err := published.Status().Err; err != nil {
 				h.Degraded = append(h.Degraded, "the keys that the issuer of site "+s.site.ID+" publishes cannot be fetched: "+withoutURL(err).Error())
 			}
+		}
+	}
+	for _, c := range a.guard.States() {
+		if c.Open {
+			h.Degraded = append(h.Degraded, "the system behind connection "+c.Connection+" of site "+c.Site+" keeps failing, so it is left alone for a few seconds at a time")
 		}
 	}
 	if a.reload != nil {

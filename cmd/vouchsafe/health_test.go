@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"vouchsafe/connectors"
 	"vouchsafe/engine"
 	"vouchsafe/engine/audit"
 	"vouchsafe/engine/identity"
@@ -41,7 +42,7 @@ func TestHealthNamesAnIssuerThatIsDown(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	a := &app{audit: log, state: state}
+	a := &app{audit: log, state: state, guard: connectors.NewGuard(nil, nil)}
 	a.sites.Store(&[]siteSettings{{site: engine.Site{ID: "shop"}, verifier: v}})
 	if h := a.health(); !h.Ready || len(h.Degraded) != 0 {
 		t.Errorf("before anybody needed the keys: %+v", h)

@@ -19,7 +19,6 @@ import (
 	"time"
 
 	"vouchsafe/cmd/vouchsafe/config"
-	"vouchsafe/connectors"
 )
 
 // How often the configuration's files are looked at, and how long they must
@@ -39,11 +38,10 @@ const (
 // manifests into a running gate. Everything is read and bound before anything
 // is replaced, so a change that is wrong changes nothing.
 type reloader struct {
-	path     string
-	app      *app
-	provider connectors.ProviderClient
-	started  *config.Config // as the gate was started with it
-	log      *slog.Logger
+	path    string
+	app     *app
+	started *config.Config // as the gate was started with it
+	log     *slog.Logger
 
 	// Used by the watching goroutine alone.
 	published keySets
@@ -191,7 +189,7 @@ func (r *reloader) replace(ctx context.Context, c *config.Config) error {
 	if err != nil {
 		return err
 	}
-	served, err := r.app.served(sites, r.provider)
+	served, err := r.app.served(sites)
 	if err != nil {
 		return err
 	}

@@ -142,7 +142,7 @@ func (s *serving) configured(ctx context.Context, path, addr, data string) (err 
 		return err
 	}
 	s.onClose(a.close)
-	a.reload = &reloader{path: path, app: a, provider: client, started: &started, log: s.log, published: published, config: c, seen: seen}
+	a.reload = &reloader{path: path, app: a, started: &started, log: s.log, published: published, config: c, seen: seen}
 	s.onClose(a.reload.watch(ctx))
 	return s.run(ctx, a, c.Data, l, func() {
 		fmt.Fprintf(s.out, "Vouchsafe serves %d site(s) on http://%s\n", len(sites), l.Addr())
