@@ -16,11 +16,15 @@ import (
 
 // The stages of admission, in their order.
 const (
-	StageCheck   = "check"  // it is read, checked and compiled
-	StageTests   = "tests"  // its own tests pass, and cover it
-	StageProbes  = "probes" // it does not open the wall
-	admitProbes  = 6000     // questions asked before a policy is put in force
-	keptVerdicts = 64       // of stages that were passed or failed before
+	StageCapabilities = "capabilities" // it uses nothing but what policies may use
+	StageCompile      = "compile"      // it is whole, and compiles against its schemas
+	StageTests        = "tests"        // its own tests hold
+	StageCoverage     = "coverage"     // and evaluate enough of it
+	StageProbes       = "probes"       // it does not open the wall
+	StageReplay       = "replay"       // it does not decide too much otherwise
+
+	admitProbes  = 6000 // questions asked before a policy is put in force
+	keptVerdicts = 256  // of stages that were passed or failed before
 )
 
 // AdmitOptions say what is asked of a policy before it may be put in force.
@@ -29,10 +33,12 @@ type AdmitOptions struct {
 	// every denial, tests, and their coverage. Without it a policy may have no
 	// tests, but those that it has must hold.
 	Strict bool
-	// Coverage is the least coverage of the tests, in percent, when Strict; nil
-	// means 100.
+	// Coverage is the least coverage of the tests, in percent. Nil means 100 when
+	// Strict, and else that it does not matter.
 	Coverage *float64
 	Probe    ProbeOptions
+	// Replay bounds how much may be decided otherwise; nil for no bound.
+	Replay *ReplayBudget
 }
 
 // AdmitReport is what admission came to.
@@ -41,6 +47,7 @@ type AdmitReport struct {
 	Stages []Stage      `json:"stages"` // those gone through, the failed one last
 	Tests  *TestReport  `json:"tests,omitempty"`
 	Probes *ProbeReport `json:"probes,omitempty"`
+	Replay *FlipReport  `json:"replay,omitempty"`
 }
 
 // Stage is one stage of admission.
@@ -58,10 +65,16 @@ type Refusal struct {
 
 func (r *Refusal) Error() string {
 	switch r.Stage {
+	case StageCapabilities:
+		return "the policy uses what policies may not use: " + r.Err.Error()
 	case StageTests:
 		return "the policy's own tests do not hold: " + r.Err.Error()
+	case StageCoverage:
+		return "the policy's tests evaluate too little of it: " + r.Err.Error()
 	case StageProbes:
 		return "the policy opens what must stay closed: " + r.Err.Error()
+	case StageReplay:
+		return "the policy decides too much otherwise than the one in force: " + r.Err.Error()
 	}
 	return r.Err.Error()
 }
@@ -76,7 +89,7 @@ func Admit(ctx context.Context, fsys fs.FS, catalog []*engine.Action, opts Admit
 	var report AdmitReport
 	src, problems := read(fsys)
 	if src == nil {
-		return nil, report, &Refusal{StageCheck, problems.sorted()}
+		return nil, report, &Refusal{StageCompile, problems.sorted()}
 	}
 	if opts.Probe.Limit <= 0 {
 		opts.Probe.Limit = admitProbes
@@ -102,12 +115,31 @@ func Admit(ctx context.Context, fsys fs.FS, catalog []*engine.Action, opts Admit
 		return v, nil
 	}
 
-	checked, err := stage(StageCheck, []any{problems, opts.Strict}, func() (verdict, error) {
-		set, found := src.admissible(problems, opts.Strict)
+	// One look finds both what may not be used and what does not compile.
+	var found Problems
+	var compiled *Set
+	looked := false
+	look := func() {
+		if !looked {
+			looked = true
+			compiled, found = src.admissible(problems, opts.Strict)
+		}
+	}
+	if _, err := stage(StageCapabilities, []any{problems, opts.Strict}, func() (verdict, error) {
+		look()
+		if forbidden := found.of(ProblemCapability); len(forbidden) > 0 {
+			return verdict{refusal: forbidden}, nil
+		}
+		return verdict{}, nil
+	}); err != nil {
+		return nil, report, err
+	}
+	checked, err := stage(StageCompile, []any{problems, opts.Strict}, func() (verdict, error) {
+		look()
 		if len(found) > 0 {
 			return verdict{refusal: found}, nil
 		}
-		return verdict{set: set}, nil
+		return verdict{set: compiled}, nil
 	})
 	if err != nil {
 		return nil, report, err
@@ -115,7 +147,10 @@ func Admit(ctx context.Context, fsys fs.FS, catalog []*engine.Action, opts Admit
 	set := checked.set
 	report.Policy = set.Revision()
 
-	wanted := TestOptions{Coverage: opts.Coverage}
+	var wanted TestOptions
+	if opts.Strict {
+		wanted.Coverage = opts.Coverage
+	}
 	tested, err := stage(StageTests, []any{wanted.Coverage, opts.Strict}, func() (verdict, error) {
 		if !opts.Strict && len(src.tests) == 0 {
 			return verdict{}, nil
@@ -136,6 +171,14 @@ func Admit(ctx context.Context, fsys fs.FS, catalog []*engine.Action, opts Admit
 		return nil, report, err
 	}
 
+	if opts.Coverage != nil && !opts.Strict {
+		if _, err := stage(StageCoverage, *opts.Coverage, func() (verdict, error) {
+			return verdict{refusal: tested.tests.short(*opts.Coverage)}, nil
+		}); err != nil {
+			return nil, report, err
+		}
+	}
+
 	probed, err := stage(StageProbes, probeSettings(catalog, opts.Probe), func() (verdict, error) {
 		r, err := Probe(ctx, set, catalog, opts.Probe)
 		switch {
@@ -151,6 +194,23 @@ func Admit(ctx context.Context, fsys fs.FS, catalog []*engine.Action, opts Admit
 	report.Probes = probed.probes
 	if err != nil {
 		return nil, report, err
+	}
+
+	if opts.Replay != nil {
+		replayed, err := stage(StageReplay, opts.Replay.settings(), func() (verdict, error) {
+			r, err := opts.Replay.try(ctx, set)
+			switch {
+			case ctx.Err() != nil:
+				return verdict{}, ctx.Err()
+			case err != nil:
+				return verdict{refusal: err, fleeting: true}, nil
+			}
+			return verdict{replay: &r, refusal: opts.Replay.exceeded(r)}, nil
+		})
+		report.Replay = replayed.replay
+		if err != nil {
+			return nil, report, err
+		}
 	}
 	return set, report, nil
 }
@@ -190,6 +250,22 @@ func (r *TestReport) failure() error {
 	return fmt.Errorf("%s", said)
 }
 
+// short says that the tests evaluate less than percent of the policy, nil when
+// they do not. r is nil when there is not one test.
+func (r *TestReport) short(percent float64) error {
+	switch {
+	case r == nil && percent > 0:
+		return fmt.Errorf("it has no tests, and %g%% is asked for", percent)
+	case r == nil || r.Coverage >= percent:
+		return nil
+	}
+	at := ""
+	if len(r.Uncovered) > 0 {
+		at = fmt.Sprintf(" (such as %s:%d)", r.Uncovered[0].File, r.Uncovered[0].First)
+	}
+	return fmt.Errorf("%.1f%%, and %g%% is asked for%s", r.Coverage, percent, at)
+}
+
 func (r *ProbeReport) failure() error {
 	more := ""
 	if n := len(r.Findings); n > 1 {
@@ -203,6 +279,7 @@ type verdict struct {
 	set     *Set
 	tests   *TestReport
 	probes  *ProbeReport
+	replay  *FlipReport
 	refusal error
 	// fleeting says that it may come to something else the next time, since
 	// something took too long.

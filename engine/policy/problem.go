@@ -67,6 +67,17 @@ func (p Problems) Error() string {
 	return strings.Join(lines, "\n")
 }
 
+// of returns the problems that have the code.
+func (p Problems) of(code string) Problems {
+	var out Problems
+	for _, one := range p {
+		if one.Code == code {
+			out = append(out, one)
+		}
+	}
+	return out
+}
+
 // sorted orders problems by place and drops repeats.
 func (p Problems) sorted() Problems {
 	slices.SortStableFunc(p, func(a, b Problem) int {

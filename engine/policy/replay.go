@@ -75,6 +75,9 @@ type FlipReport struct {
 type ReplayOptions struct {
 	Examples int // ids kept of each flip; 3 when 0, none when negative
 	Parallel int // 0 means one per processor
+	// Against answers each question too, and what is counted is where the
+	// candidate answers otherwise; nil for what was recorded.
+	Against *Set
 }
 
 // maxFlips bounds the report: past it flips are counted without their site,
@@ -161,6 +164,9 @@ func (r *Replay) ask(ctx context.Context, rec *Recorded) (a answered) {
 	a.site, a.action = textAt(input, keySite, keyID), textAt(input, keyAction, keyName)
 	ctx, cancel := context.WithTimeout(ctx, replayTimeout)
 	defer cancel()
+	if r.o.Against != nil {
+		a.before = saidOf(r.o.Against.decideValue(ctx, input))
+	}
 	a.after = saidOf(r.candidate.decideValue(ctx, input))
 	return a
 }

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"path"
 	"slices"
 	"strings"
@@ -200,29 +201,53 @@ func (src *source) readData(text []byte) Problems {
 	return nil
 }
 
+// Data reads the settings of a policy folder. The error is Problems.
+func Data(fsys fs.FS) (map[string]any, error) {
+	src := &source{text: map[string][]byte{}, data: map[string]any{}}
+	for _, name := range []string{dataFile, dataSchemaFile} {
+		text, err := fs.ReadFile(fsys, name)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return nil, Problems{{File: name, Code: ProblemUnreadable, Message: fmt.Sprintf("reading the file: %v", err)}}
+		}
+		src.text[name] = text
+	}
+	text, ok := src.text[dataFile]
+	if !ok {
+		return src.data, nil
+	}
+	if problems := src.readData(text); len(problems) > 0 {
+		return nil, problems.sorted()
+	}
+	return src.data, nil
+}
+
 // hash names the policy by its content: its Rego without tests, and its data.
-// Schemas and tests change no decision.
+// Schemas and tests change no decision, nor does how the data is written: a
+// bundle carries it as JSON.
 func (src *source) hash() string {
-	sum := src.digest(func(name string) bool {
-		return path.Dir(name) != schemaFolder && !strings.HasSuffix(name, testSuffix)
-	})
+	text := map[string][]byte{}
+	for name, b := range src.text {
+		if path.Dir(name) != schemaFolder && !strings.HasSuffix(name, testSuffix) {
+			text[name] = b
+		}
+	}
+	if data, err := json.Marshal(src.data); err == nil && len(src.data) > 0 {
+		text[dataFile] = data
+	}
+	sum := digest(text)
 	return hex.EncodeToString(sum[:8])
 }
 
 // whole names everything that was read, tests and schemas too.
-func (src *source) whole() [sha256.Size]byte { return src.digest(func(string) bool { return true }) }
+func (src *source) whole() [sha256.Size]byte { return digest(src.text) }
 
-func (src *source) digest(counts func(name string) bool) [sha256.Size]byte {
+func digest(text map[string][]byte) [sha256.Size]byte {
 	h := sha256.New()
-	var names []string
-	for name := range src.text {
-		if counts(name) {
-			names = append(names, name)
-		}
-	}
-	slices.Sort(names)
-	for _, name := range names {
-		for _, part := range [][]byte{[]byte(name), src.text[name]} {
+	for _, name := range slices.Sorted(maps.Keys(text)) {
+		for _, part := range [][]byte{[]byte(name), text[name]} {
 			var size [8]byte
 			binary.BigEndian.PutUint64(size[:], uint64(len(part)))
 			h.Write(size[:])
