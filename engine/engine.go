@@ -98,6 +98,9 @@ type Site struct {
 	// FreshConfirmation says that a destructive action is confirmed only with a
 	// token whose id has confirmed nothing before.
 	FreshConfirmation bool
+	// RefuseStale says that personal actions are refused while the policy in
+	// force is older than the gate may trust.
+	RefuseStale bool
 }
 
 // Action is one entry of a site's catalog.
@@ -195,6 +198,7 @@ const (
 	CodeNotOwner              = "not_owner" // audit only; visitors see not_found
 	CodeUnsupportedObligation = "unsupported_obligation"
 	CodePolicyError           = "policy_error"
+	CodePolicyStale           = "policy_stale"
 	CodeAuditUnavailable      = "audit_unavailable"
 	CodeWall                  = "wall"
 	CodeConfirmationRequired  = "confirmation_required"

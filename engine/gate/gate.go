@@ -25,6 +25,9 @@ type Options struct {
 	Policy *policy.Engine
 	Log    Recorder
 	Clock  func() time.Time // time.Now when nil
+	// Stale reports that the policy in force is older than may be trusted; never
+	// when nil.
+	Stale func(now time.Time) bool
 	// EvaluationTimeout bounds one question to the policy; 250 ms when 0.
 	EvaluationTimeout time.Duration
 	// PermitLife bounds the time between minting a Permit and its use; 30 s
@@ -37,6 +40,7 @@ type Gate struct {
 	policy  *policy.Engine
 	log     Recorder
 	clock   func() time.Time
+	stale   func(now time.Time) bool
 	timeout time.Duration
 	life    time.Duration
 }
@@ -46,13 +50,16 @@ func New(o Options) *Gate {
 	if o.Clock == nil {
 		o.Clock = time.Now
 	}
+	if o.Stale == nil {
+		o.Stale = func(time.Time) bool { return false }
+	}
 	if o.EvaluationTimeout == 0 {
 		o.EvaluationTimeout = 250 * time.Millisecond
 	}
 	if o.PermitLife == 0 {
 		o.PermitLife = 30 * time.Second
 	}
-	return &Gate{policy: o.Policy, log: o.Log, clock: o.Clock, timeout: o.EvaluationTimeout, life: o.PermitLife}
+	return &Gate{policy: o.Policy, log: o.Log, clock: o.Clock, stale: o.Stale, timeout: o.EvaluationTimeout, life: o.PermitLife}
 }
 
 // Request is one intended action with the facts it is judged by.
@@ -162,6 +169,11 @@ func (g *Gate) decide(ctx context.Context, r Request, anyArgs bool) *considered 
 	}
 	if !lock(r.Site.Site, b.Action, r.Identity.Visitor, c.input.Target, c.record.Time) {
 		c.deny(engine.CodeWall)
+		return c
+	}
+	// Last: what the policy refuses anyway has a better reason.
+	if b.Action.Personal && r.Site.RefuseStale && g.stale(c.record.Time) {
+		c.deny(engine.CodePolicyStale)
 		return c
 	}
 	c.record.Allow = true

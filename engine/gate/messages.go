@@ -40,6 +40,10 @@ var goReasons = map[string]engine.Reason{
 		Message: "To be sure it is still you, this needs a fresh sign-in. Please sign in again and I will carry on.",
 		Audit:   "A confirmation was given with a token that has confirmed something before, which the site does not accept.",
 	},
+	engine.CodePolicyStale: {
+		Message: "The assistant cannot check at the moment whether this is allowed, so it did nothing. Please try again later.",
+		Audit:   "The policy allowed this, but its source has not confirmed it for longer than max_staleness, and the site refuses personal actions then.",
+	},
 	engine.CodeWall: {
 		Message: "The assistant cannot do this. Please contact the site.",
 		Audit:   "The policy allowed what no policy may allow: the second lock refused it. Review the policy.",

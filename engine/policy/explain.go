@@ -75,6 +75,7 @@ var ErrNoInput = errors.New("the record holds no input")
 var needsInGo = map[string]string{
 	engine.CodeUnknownAction:    "an action of the site's catalog",
 	engine.CodeInvalidArguments: "arguments that meet the action's schema",
+	engine.CodePolicyStale:      "a policy that its source has confirmed lately",
 	engine.CodeWall:             "what the second lock asks: a live, verified visitor, their own account, and a tier that includes the action",
 }
 

@@ -33,7 +33,7 @@ var notAsked = map[string]bool{engine.CodeUnknownAction: true, engine.CodePolicy
 
 // refusedInGo are the codes that Go adds to whatever the policy said, for
 // reasons the policy does not know.
-var refusedInGo = map[string]bool{engine.CodeInvalidArguments: true, engine.CodeWall: true}
+var refusedInGo = map[string]bool{engine.CodeInvalidArguments: true, engine.CodeWall: true, engine.CodePolicyStale: true}
 
 // said is what the policy said, apart from what Go made of it.
 type said struct {

@@ -201,6 +201,16 @@ func (src *source) readData(text []byte) Problems {
 	return nil
 }
 
+// Revision names a policy folder as the Set that is made of it would be named,
+// whether or not one can be made. It is "" when the folder cannot be read.
+func Revision(fsys fs.FS) string {
+	src, _ := read(fsys)
+	if src == nil {
+		return ""
+	}
+	return src.revision
+}
+
 // Data reads the settings of a policy folder. The error is Problems.
 func Data(fsys fs.FS) (map[string]any, error) {
 	src := &source{text: map[string][]byte{}, data: map[string]any{}}
