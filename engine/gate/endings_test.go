@@ -229,7 +229,7 @@ func TestTheTokenRunsOutOnTheWay(t *testing.T) {
 func TestEveryCodeHasAnEnding(t *testing.T) {
 	tested := []string{"identity_absent", "identity_invalid", "identity_expired", "identity_too_long_lived", "identity_revoked",
 		"email_unverified", "target_mismatch", "tier_insufficient", "unknown_action", "invalid_arguments", "unsupported_obligation",
-		"policy_error", "wall",
+		"policy_error", "wall", "policy_stale",
 		"not_owner", "release_unverified", // of an outcome: they withhold a record
 		"confirmation_cancelled", "confirmation_lapsed", "confirmation_spent", "confirmation_needs_fresh_token"}
 	w := New(t, Options{})

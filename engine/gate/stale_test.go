@@ -39,6 +39,7 @@ func TestAStalePolicyIsNotTrusted(t *testing.T) {
 		if err == nil && o.Decision.Allow || !slices.Equal(codes(o.Decision.Reasons), c.want) {
 			t.Errorf("%s: %+v, %v; want %q", c.name, o, err, c.want)
 		}
+		left(t, w, o.Decision.ID, ending{reason: c.want[0]})
 		e := w.Entries(t)[0]
 		if e.Decision.Allow || !slices.Equal(e.Decision.Reasons, c.want) {
 			t.Errorf("%s: on record is %+v", c.name, e.Decision)
