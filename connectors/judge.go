@@ -178,6 +178,7 @@ func (r *reader) judgeBody(a *action, q *request) {
 	}
 	r.judgeKeys(a, q)
 	for _, name := range q.bodyArgs {
+		before := len(r.errs)
 		if namesRecord(name) && !a.settled(name) {
 			r.failAt(q.bodyLine, "%s: body: %q names a record, and nothing proves that it is the customer's; %s", def.Name, name, wayOut(name))
 		}
@@ -190,6 +191,9 @@ func (r *reader) judgeBody(a *action, q *request) {
 			if q.use.pins(member) {
 				r.failAt(q.bodyLine, "%s: body: %q holds %q, which the body sets from pinned; call it something else", def.Name, name, member)
 			}
+		}
+		if len(r.errs) == before && !open && !a.settled(name) && !inside.value(name, anySchema(def.Args.Property(name)), 0) {
+			r.failAt(q.bodyLine, "%s: body: nothing says what %q stands for; %s. (A value shows itself by an enum, by a minimum and a maximum that are not far apart, or by the format of a date.)", def.Name, name, wayOut(name))
 		}
 		if open && !a.settled(name) {
 			r.failAt(q.bodyLine, "%s: body: %q could hold anything, other customers' records too: give it a type and, where it holds objects or lists, their properties and items; or add not_a_record: [%s]", def.Name, name, name)
