@@ -11,6 +11,10 @@ import (
 	"time"
 )
 
+// TimeInWords is how a time is said to a visitor, in the site's time zone: "Tuesday
+// 1 December 2026 at 10:00 GMT".
+const TimeInWords = "Monday 2 January 2006 at 15:04 MST"
+
 // Tier is a site's plan. The zero Tier is no tier at all and ranks below every
 // other, so that a forgotten tier denies.
 type Tier uint8
@@ -162,26 +166,17 @@ type Reason struct {
 	Audit   string `json:"-"`
 }
 
-// Obligation is a condition under which an allow holds.
-type Obligation struct {
-	Kind     string `json:"kind"`
-	Argument string `json:"argument,omitempty"` // for ownership
-}
-
-// The obligation kinds the engine can enforce. Any other denies.
-const (
-	ObligationConfirm   = "confirm"
-	ObligationOwnership = "ownership" // added by the gate, not by policies
-)
-
 // Decision is what was decided of one intent.
 type Decision struct {
-	ID          string // d_...
-	Time        time.Time
-	Allow       bool
-	Reasons     []Reason // empty when allowed; the one to show first
+	ID      string // d_...
+	Time    time.Time
+	Allow   bool
+	Reasons []Reason // empty when allowed; the one to show first
+	// Obligations are the conditions under which the allow holds. Those of a
+	// denial are the ones that were not met: but for them it would be allowed.
 	Obligations []Obligation
-	Policy      string // revision: content hash of the policy and its data
+	Policy      string    // revision: content hash of the policy and its data
+	RetryAt     time.Time // of limit_reached: when there is a use again
 }
 
 // Reason codes produced in Go. Those of the default policy live in its Rego.
@@ -211,6 +206,8 @@ const (
 	CodeClientGone            = "client_gone" // audit and logs only: nobody is left to hear it
 	CodeInterrupted           = "interrupted" // audit only: the process ended before a read was shown
 	CodeInternal              = "internal"
+	CodeLimitReached          = "limit_reached"
+	CodeStepUpRequired        = "step_up_required"
 
 	// The site wants a token that has confirmed nothing before; see
 	// Site.FreshConfirmation.

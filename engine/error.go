@@ -12,6 +12,7 @@ type Error struct {
 	Code       string
 	Message    string
 	RetryAfter time.Duration // a hint, when trying again later may help
+	Unmet      []Obligation  // of step_up_required: what the sign-in did not meet
 	Err        error
 }
 

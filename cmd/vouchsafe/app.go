@@ -25,6 +25,7 @@ import (
 	"vouchsafe/engine/httpapi"
 	"vouchsafe/engine/httpapi/widget"
 	"vouchsafe/engine/identity"
+	"vouchsafe/engine/limit"
 	"vouchsafe/engine/policy"
 	"vouchsafe/engine/revoke"
 	"vouchsafe/engine/store"
@@ -133,7 +134,7 @@ func assemble(ctx context.Context, s settings) (_ *app, err error) {
 	if err := registry.Register(a.guard); err != nil {
 		return nil, err
 	}
-	g := gate.New(gate.Options{Policy: a.policy, Log: recorder})
+	g := gate.New(gate.Options{Policy: a.policy, Log: recorder, Uses: limit.New(a.state)})
 	for _, site := range s.sites {
 		if err := a.importHelp(ctx, site); err != nil {
 			return nil, err

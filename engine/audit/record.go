@@ -60,7 +60,7 @@ func (d *Decision) AppendJSON(b []byte) []byte {
 			if i > 0 {
 				b = append(b, ',')
 			}
-			b = appendString(b, o.Kind)
+			b = appendString(b, o.String())
 		}
 		b = append(b, ']')
 	}

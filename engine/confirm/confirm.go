@@ -98,7 +98,9 @@ type Result struct {
 
 // Do takes r through the gate. With the id of a pending action in confirm, that
 // action must be r's own, and is used up before anything else happens; the
-// policy is asked again. It is given back when no decision could be recorded.
+// policy is asked again. It is given back when nothing was done and the same yes
+// may do it yet: when no decision could be recorded, when a limit leaves no room
+// now, and when the sign-in is too old.
 //
 // It fails with confirmation_spent when the id is unknown, used, lapsed, or
 // bound to anything else than r; and with confirmation_needs_fresh_token when
@@ -121,9 +123,8 @@ func (s *Store) Do(ctx context.Context, r gate.Request, confirm string) (Result,
 		r.IdempotencyKey = confirm
 	}
 	res, err := s.gate.Do(ctx, r)
-	if err != nil && taken != nil && res.Decision.ID == "" {
-		// Not even a decision was recorded, so nothing was done, and the yes is
-		// not to be lost for it. Where this cannot be written either it is.
+	if taken != nil && Waits(res, err) {
+		// Where this cannot be written the yes is lost, and nothing else.
 		_ = s.giveBack(ctx, confirm, taken)
 	}
 	if err != nil || !res.Pending {
@@ -151,6 +152,19 @@ func (s *Store) refuse(ctx context.Context, r gate.Request, cause error) (Result
 // confirmation_spent with it.
 func (s *Store) Spent(ctx context.Context, r gate.Request) (Result, error) {
 	return s.refuse(ctx, r, errSpent)
+}
+
+// Waits reports whether a confirmed request that came to this did nothing and
+// still waits for the same yes.
+func Waits(res gate.Result, err error) bool {
+	code := engine.CodeOf(err)
+	switch {
+	case err != nil && res.Decision.ID == "":
+		return true // not even a decision was recorded
+	case err == nil && !res.Decision.Allow && len(res.Decision.Reasons) > 0:
+		code = res.Decision.Reasons[len(res.Decision.Reasons)-1].Code
+	}
+	return code == engine.CodeStepUpRequired || code == engine.CodeLimitReached
 }
 
 // taken is a pending action as it was before it was used up.

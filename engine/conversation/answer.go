@@ -18,13 +18,14 @@ func (t *turn) ask(ctx context.Context, question string, asserted engine.Asserte
 		t.decline("", close)
 		return
 	}
-	res, err := t.s.confirm.Do(ctx, t.request(engine.Intent{
-		Action: plan.KnowledgeAction, Args: map[string]any{"question": bounded(question)}, Asserted: asserted}), "")
+	step := plan.Step{Intent: engine.Intent{
+		Action: plan.KnowledgeAction, Args: map[string]any{"question": bounded(question)}, Asserted: asserted}}
+	res, err := t.s.confirm.Do(ctx, t.request(step.Intent), "")
 	switch {
 	case err != nil:
-		t.fail(err, res.Action, res.Decision.ID)
+		t.failed(err, res.Action, res.Decision.ID, t.parks(ctx, &step, false))
 	case !res.Decision.Allow:
-		t.deny(res.Decision, res.Action, func() (string, error) { return "", nil })
+		t.refuse(ctx, res.Decision, res.Action, &step, false)
 	case !t.cite(res.Result):
 		t.decline(res.Decision.ID, close)
 	}

@@ -136,7 +136,7 @@ func (t *turn) own(ctx context.Context, source *engine.Action, step *plan.Step, 
 	res, err := t.s.gate.Do(ctx, t.request(engine.Intent{Action: source.Name, Args: map[string]any{}, Asserted: step.Intent.Asserted}))
 	switch {
 	case err != nil:
-		t.fail(err, source, res.Decision.ID)
+		t.failed(err, source, res.Decision.ID, t.parks(ctx, step, mustConfirm))
 		return nil, false
 	case !res.Decision.Allow:
 		t.refuse(ctx, res.Decision, source, step, mustConfirm)

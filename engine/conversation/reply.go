@@ -20,6 +20,9 @@ type Reply struct {
 	Pending   string     `json:"pending,omitempty"`
 	Summary   string     `json:"summary,omitempty"`
 	ExpiresAt *time.Time `json:"expires_at,omitempty"`
+	RetryAt   *time.Time `json:"retry_at,omitempty"`   // of limit_reached
+	MaxAge    int64      `json:"max_age,omitempty"`    // of step_up_required, in seconds
+	ACRValues []string   `json:"acr_values,omitempty"` // of step_up_required
 	Options   []Option   `json:"options,omitempty"`
 	Citations []Citation `json:"citations,omitempty"`
 }

@@ -3,8 +3,11 @@ package conversation
 import (
 	"context"
 	"errors"
+	"net/url"
 	"slices"
+	"strconv"
 	"strings"
+	"time"
 	"unicode"
 
 	"vouchsafe/engine"
@@ -179,7 +182,7 @@ func (t *turn) report(ctx context.Context, res confirm.Result, err error, step p
 	d := res.Decision
 	switch {
 	case err != nil:
-		t.fail(err, res.Action, d.ID)
+		t.failed(err, res.Action, d.ID, t.parks(ctx, &step, mustConfirm))
 	case !d.Allow:
 		t.refuse(ctx, d, res.Action, &step, mustConfirm)
 	case res.Issued != nil:
@@ -196,12 +199,28 @@ func (t *turn) report(ctx context.Context, res confirm.Result, err error, step p
 	}
 }
 
-// refuse says why a step was denied. A step that only lacks an identity is
-// parked until its visitor has signed in.
+// refuse says why a step was denied. A step that only lacks an identity, or one
+// that is fresh enough, is parked until its visitor has signed in.
 func (t *turn) refuse(ctx context.Context, d engine.Decision, a *engine.Action, step *plan.Step, mustConfirm bool) {
-	t.deny(d, a, func() (string, error) {
+	t.deny(d, a, t.parks(ctx, step, mustConfirm))
+}
+
+// failed says that something could not be carried out. A read that it rests on
+// may have wanted a fresher sign-in, and then it waits for that.
+func (t *turn) failed(err error, a *engine.Action, decision string, resume func() (string, error)) {
+	e, ok := errors.AsType[*engine.Error](err)
+	if !ok || e.Code != engine.CodeStepUpRequired {
+		t.fail(err, a, decision)
+		return
+	}
+	t.deny(engine.Decision{ID: decision, Reasons: []engine.Reason{{Code: e.Code, Message: e.Message}}, Obligations: e.Unmet}, a, resume)
+}
+
+// parks returns what parks a step when it is called.
+func (t *turn) parks(ctx context.Context, step *plan.Step, mustConfirm bool) func() (string, error) {
+	return func() (string, error) {
 		return t.s.states.park(ctx, t.answer.Conversation, *step, mustConfirm || t.state.Subject == "")
-	})
+	}
 }
 
 // deny says why something was denied. resume returns what resumes it once its
@@ -213,7 +232,9 @@ func (t *turn) deny(d engine.Decision, a *engine.Action, resume func() (string, 
 		r.Action = a.Name
 	}
 	switch why.Code {
-	case engine.CodeIdentityAbsent, engine.CodeIdentityInvalid, engine.CodeIdentityExpired, engine.CodeIdentityRevoked:
+	case engine.CodeLimitReached:
+		r.RetryAt = instant(d.RetryAt)
+	case engine.CodeIdentityAbsent, engine.CodeIdentityInvalid, engine.CodeIdentityExpired, engine.CodeIdentityRevoked, engine.CodeStepUpRequired:
 		if why.Code == engine.CodeIdentityRevoked {
 			// A page can do one of three things about a sign-in; about this one
 			// it does what it does about any that is not accepted. The decision
@@ -226,8 +247,33 @@ func (t *turn) deny(d engine.Decision, a *engine.Action, resume func() (string, 
 			return
 		}
 		r.Type, r.URL, r.Resume = TypeSignIn, t.in.Site.SignInURL, id
+		if why.Code == engine.CodeStepUpRequired {
+			t.challenge(&r, d.Obligations)
+		}
 	}
 	t.say(r)
+}
+
+// challenge says in a sign-in prompt how old and of which kind the sign-in may
+// be: in fields of its own, and in the address, by the names that OpenID Connect
+// Core 1.0, section 3.1.2.1 gives them. Without them the sign-in page would
+// find a session and send the visitor straight back.
+func (t *turn) challenge(r *Reply, unmet []engine.Obligation) {
+	maxAge, acr := engine.StepUp(unmet)
+	r.MaxAge, r.ACRValues = int64(maxAge/time.Second), acr
+	u, err := url.Parse(r.URL)
+	if err != nil || r.URL == "" {
+		return
+	}
+	q := u.Query()
+	if maxAge > 0 {
+		q.Set("max_age", strconv.FormatInt(r.MaxAge, 10))
+	}
+	if len(acr) > 0 {
+		q.Set("acr_values", strings.Join(acr, " "))
+	}
+	u.RawQuery = q.Encode()
+	r.URL = u.String()
 }
 
 // fail says that a step could not be carried out.
@@ -236,6 +282,9 @@ func (t *turn) fail(err error, a *engine.Action, decision string) {
 		Text: "Something went wrong on our side. Please try again later."}
 	if e, ok := errors.AsType[*engine.Error](err); ok {
 		r.Code, r.Text = e.Code, e.Message
+		if e.Code == engine.CodeLimitReached {
+			r.RetryAt = instant(t.s.clock().Add(e.RetryAfter))
+		}
 	}
 	switch r.Code {
 	case engine.CodeNotFound, engine.CodeConnectorFailed, engine.CodeConnectorTimeout, engine.CodeOutcomeUnknown,
@@ -247,6 +296,12 @@ func (t *turn) fail(err error, a *engine.Action, decision string) {
 		r.Action = a.Name
 	}
 	t.say(r)
+}
+
+// instant is a time to be sent, rounded up to the second.
+func instant(at time.Time) *time.Time {
+	at = at.Add(time.Second - 1).UTC().Truncate(time.Second)
+	return &at
 }
 
 // confirm carries a pending action out. asserted is whom the visitor named with
@@ -288,7 +343,18 @@ func (t *turn) confirm(ctx context.Context, id string, asserted engine.Asserted)
 		t.say(Reply{Type: TypeSignIn, Text: e.Message, Code: engine.CodeIdentityExpired, Action: p.Action, URL: t.in.Site.SignInURL, Resume: id, Decision: res.Decision.ID})
 		return
 	}
-	if engine.CodeOf(err) != engine.CodeAuditUnavailable {
+	switch {
+	case confirm.Waits(res.Result, err):
+		// The yes still stands, and a fresh sign-in resumes with it.
+		a, _ := t.in.Site.Action(p.Action)
+		same := func() (string, error) { return id, nil }
+		if err != nil {
+			t.failed(err, a, res.Decision.ID, same)
+		} else {
+			t.deny(res.Decision, a, same)
+		}
+		return
+	case engine.CodeOf(err) != engine.CodeAuditUnavailable:
 		t.answered(ctx, id)
 	}
 	t.report(ctx, res, err, step, p.MustConfirm)
@@ -324,6 +390,10 @@ func (t *turn) resume(ctx context.Context, id string) {
 	}
 	if err != nil {
 		t.fail(err, nil, "")
+		return
+	}
+	if question, ok := p.Step.Intent.Args["question"].(string); ok && p.Step.Intent.Action == plan.KnowledgeAction {
+		t.ask(ctx, question, p.Step.Intent.Asserted, nil)
 		return
 	}
 	t.run(ctx, p.Step, p.MustConfirm)

@@ -18,6 +18,7 @@ import (
 	"vouchsafe/engine/confirm"
 	"vouchsafe/engine/gate"
 	"vouchsafe/engine/identity"
+	"vouchsafe/engine/limit"
 	"vouchsafe/engine/policy"
 	"vouchsafe/engine/revoke"
 	"vouchsafe/engine/store"
@@ -96,7 +97,7 @@ func New(t testing.TB, o Options) *World {
 	if w.Revoked, err = revoke.Open(w.State, w.Clock.Now); err != nil {
 		t.Fatal(err)
 	}
-	w.Gate = gate.New(gate.Options{Policy: w.Policy, Log: w.Log, Clock: w.Clock.Now, EvaluationTimeout: 5 * time.Second})
+	w.Gate = gate.New(gate.Options{Policy: w.Policy, Log: w.Log, Clock: w.Clock.Now, EvaluationTimeout: 5 * time.Second, Uses: limit.New(w.State)})
 	w.Confirm = confirm.New(w.State, w.Gate, w.Log, w.Clock.Now)
 	w.Pro = w.site(t, "demo", engine.Pro)
 	w.Free = w.site(t, "free", engine.Free)

@@ -79,18 +79,28 @@ func (g *Gate) carryOut(ctx context.Context, c *considered, res *Result) (o audi
 	if res.Before, err = g.resolve(ctx, c); err != nil {
 		return o, err
 	}
-	if !c.confirmed && (c.request.MustConfirm || obliges(c.record.Obligations, engine.ObligationConfirm)) {
+	if !c.confirmed && (c.request.MustConfirm || engine.Obliges(c.record.Obligations, engine.ObligationConfirm)) {
 		res.Pending = true
 		return o, nil
 	}
-	p, ok := g.mint(c)
-	if !ok {
-		return o, &engine.Error{Code: engine.CodeWall, Message: goReason(engine.CodeWall).Message}
+	// Before the Permit, whose life is short: to count may take a moment.
+	giveBack, err := g.take(ctx, c)
+	if err != nil {
+		return o, err
+	}
+	p, err := g.mint(c)
+	if err != nil {
+		return o, g.undone(err, giveBack)
 	}
 	o.IdempotencyKey = p.p.grant.IdempotencyKey
 	called = true
 	resp, err := g.act(ctx, c, p)
 	o.Status, o.Returned = resp.Status, len(resp.Records)
+	if engine.CodeOf(err) == engine.CodeConnectorFailed && ctx.Err() == nil {
+		// Whoever goes away in the middle has had their use, or they could have
+		// any number of them.
+		err = g.undone(err, giveBack)
+	}
 	if engine.CodeOf(err) == engine.CodeNotFound {
 		err = errNotFound // in the very words that a foreign record gets
 	}
@@ -110,13 +120,17 @@ func (g *Gate) carryOut(ctx context.Context, c *considered, res *Result) (o audi
 
 var errPanicked = errors.New("a panic on the way")
 
-func obliges(os []engine.Obligation, kind string) bool {
-	for _, o := range os {
-		if o.Kind == kind {
-			return true
+// undone gives back the use of a call that certainly did nothing. Where that
+// cannot be written the use stays counted, which only ever refuses.
+func (g *Gate) undone(err error, giveBack func() error) error {
+	if kept := giveBack(); kept != nil {
+		if e, coded := errors.AsType[*engine.Error](err); coded {
+			both := *e
+			both.Err = errors.Join(e.Err, fmt.Errorf("giving a use back: %w", kept))
+			return &both
 		}
 	}
-	return false
+	return err
 }
 
 // close records the outcome before anybody hears of it.
@@ -164,8 +178,7 @@ func (g *Gate) resolve(ctx context.Context, c *considered) (*Record, error) {
 			return nil, err
 		}
 		if !found.Decision.Allow {
-			r := found.Decision.Reasons[0]
-			return nil, &engine.Error{Code: r.Code, Message: r.Message}
+			return nil, denied(&found.Decision, g.clock())
 		}
 		rec := pick(found.Records, by, fmt.Sprint(value))
 		if rec == nil {
@@ -176,6 +189,18 @@ func (g *Gate) resolve(ctx context.Context, c *considered) (*Record, error) {
 		}
 	}
 	return first, nil
+}
+
+// denied is a decision to deny as an error.
+func denied(d *engine.Decision, now time.Time) *engine.Error {
+	e := &engine.Error{Code: d.Reasons[0].Code, Message: d.Reasons[0].Message}
+	if !d.RetryAt.IsZero() {
+		e.RetryAfter = max(d.RetryAt.Sub(now), time.Second)
+	}
+	if e.Code == engine.CodeStepUpRequired {
+		e.Unmet = d.Obligations
+	}
+	return e
 }
 
 // lookupArgument is the argument of the proving action that takes the record's

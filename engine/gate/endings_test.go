@@ -230,6 +230,7 @@ func TestEveryCodeHasAnEnding(t *testing.T) {
 	tested := []string{"identity_absent", "identity_invalid", "identity_expired", "identity_too_long_lived", "identity_revoked",
 		"email_unverified", "target_mismatch", "tier_insufficient", "unknown_action", "invalid_arguments", "unsupported_obligation",
 		"policy_error", "wall", "policy_stale",
+		"limit_reached", "step_up_required", "audit_unavailable", // in the tests of the obligations
 		"not_owner", "release_unverified", // of an outcome: they withhold a record
 		"confirmation_cancelled", "confirmation_lapsed", "confirmation_spent", "confirmation_needs_fresh_token"}
 	w := New(t, Options{})

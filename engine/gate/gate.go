@@ -33,6 +33,8 @@ type Options struct {
 	// PermitLife bounds the time between minting a Permit and its use; 30 s
 	// when 0.
 	PermitLife time.Duration
+	// Uses counts what is done under a limit; nil denies whatever is under one.
+	Uses Uses
 }
 
 // Gate decides intents and lets the allowed ones act.
@@ -43,6 +45,7 @@ type Gate struct {
 	stale   func(now time.Time) bool
 	timeout time.Duration
 	life    time.Duration
+	uses    Uses
 }
 
 // New assembles a Gate.
@@ -59,7 +62,7 @@ func New(o Options) *Gate {
 	if o.PermitLife == 0 {
 		o.PermitLife = 30 * time.Second
 	}
-	return &Gate{policy: o.Policy, log: o.Log, clock: o.Clock, stale: o.Stale, timeout: o.EvaluationTimeout, life: o.PermitLife}
+	return &Gate{policy: o.Policy, log: o.Log, clock: o.Clock, stale: o.Stale, timeout: o.EvaluationTimeout, life: o.PermitLife, uses: o.Uses}
 }
 
 // Request is one intended action with the facts it is judged by.
@@ -81,6 +84,9 @@ type Request struct {
 
 	// Follows is the decision whose confirmation this request carries out.
 	Follows string
+	// Repeats says that what is asked about was done before, and is only to be
+	// shown once more: it is no further use under a limit.
+	Repeats bool
 
 	parent string // the decision a resolving read serves
 }
@@ -162,7 +168,7 @@ func (g *Gate) decide(ctx context.Context, r Request, anyArgs bool) *considered 
 		return c
 	}
 	for _, o := range answer.Obligations {
-		if o.Kind != engine.ObligationConfirm {
+		if !policy.Enforceable(o.Kind) {
 			c.deny(engine.CodeUnsupportedObligation)
 			return c
 		}
@@ -176,8 +182,10 @@ func (g *Gate) decide(ctx context.Context, r Request, anyArgs bool) *considered 
 		c.deny(engine.CodePolicyStale)
 		return c
 	}
-	c.record.Allow = true
-	c.record.Obligations = append(answer.Obligations, ownership(b.Action, r.Intent.Args)...)
+	c.record.Allow, c.record.Obligations = true, answer.Obligations
+	if g.oblige(c); c.allowed() {
+		c.record.Obligations = append(c.record.Obligations, ownership(b.Action, r.Intent.Args)...)
+	}
 	return c
 }
 
@@ -287,11 +295,16 @@ func ownership(a *engine.Action, args map[string]any) []engine.Obligation {
 }
 
 // mint makes the Permit for a decision that is on disk. It asks the second lock
-// again, for time has passed.
-func (g *Gate) mint(c *considered) (Permit, bool) {
+// and the sign-in's age again, for time has passed. Its errors are wall and
+// step_up_required.
+func (g *Gate) mint(c *considered) (Permit, error) {
 	r, v, now := c.request, c.request.Identity.Visitor, g.clock()
 	if !c.allowed() || !lock(r.Site.Site, c.binding.Action, v, c.input.Target, now) {
-		return Permit{}, false
+		return Permit{}, &engine.Error{Code: engine.CodeWall, Message: goReason(engine.CodeWall).Message}
+	}
+	if unmet := unmetStepUps(c.record.Obligations, v, now); len(unmet) > 0 {
+		why := goReason(engine.CodeStepUpRequired)
+		return Permit{}, &engine.Error{Code: why.Code, Message: why.Message, Unmet: unmet}
 	}
 	p := &permit{
 		site:    r.Site.ID,
@@ -311,5 +324,5 @@ func (g *Gate) mint(c *considered) (Permit, bool) {
 			p.expires = v.ExpiresAt()
 		}
 	}
-	return Permit{p}, true
+	return Permit{p}, nil
 }

@@ -44,6 +44,36 @@ var goReasons = map[string]engine.Reason{
 		Message: "The assistant cannot check at the moment whether this is allowed, so it did nothing. Please try again later.",
 		Audit:   "The policy allowed this, but its source has not confirmed it for longer than max_staleness, and the site refuses personal actions then.",
 	},
+	engine.CodeAuditUnavailable: {
+		Message: "The assistant cannot check whether this is allowed, so it did nothing. Please try again shortly.",
+		Audit:   "How often the visitor has done this could not be read, so its limit could not be kept.",
+	},
+	engine.CodeLimitReached: {
+		Message: "You have done this as often as is allowed for now.",
+		Audit:   "The visitor has done this as often as the policy's limit obligation lets them in its window; the call was not made.",
+	},
+	engine.CodeStepUpRequired: {
+		Message: "To be sure it is still you, this needs a fresh sign-in. Please sign in again and I will carry on.",
+		Audit:   "The token's auth_time or acr does not meet the policy's step_up obligation, or it has none.",
+	},
+	// These four are also codes of the default policy, which words them itself.
+	// In Go they come of a limit, which is held for a visitor who is known.
+	engine.CodeIdentityAbsent: {
+		Message: "Please sign in first, then I can do that for you.",
+		Audit:   "The action is under a limit, which is counted for a visitor, and nobody was signed in.",
+	},
+	engine.CodeIdentityInvalid: {
+		Message: "I could not confirm your sign-in. Please sign in again and I will carry on.",
+		Audit:   "The action is under a limit, which is counted for a visitor, and the token does not verify.",
+	},
+	engine.CodeIdentityExpired: {
+		Message: "Your sign-in has expired. Please sign in again and I will carry on.",
+		Audit:   "The action is under a limit, which is counted for a visitor, and the token has expired.",
+	},
+	engine.CodeIdentityRevoked: {
+		Message: "This sign-in has been ended. Please sign in again and I will carry on.",
+		Audit:   "The action is under a limit, which is counted for a visitor, and the token was revoked.",
+	},
 	engine.CodeWall: {
 		Message: "The assistant cannot do this. Please contact the site.",
 		Audit:   "The policy allowed what no policy may allow: the second lock refused it. Review the policy.",

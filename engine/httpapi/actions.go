@@ -76,7 +76,7 @@ func (x *exchange) act(r gate.Request, yes string) (decision string, err error) 
 		}
 		return decision, p
 	case !res.Decision.Allow:
-		p := refusal(&res.Decision)
+		p := x.refusal(&res.Decision)
 		if a, ok := r.Site.Action(r.Intent.Action); ok && p.code == engine.CodeInvalidArguments {
 			// The gate tells visitors in plain words; a program wants the name.
 			if fault := a.Args.Validate(r.Intent.Args); fault != nil {

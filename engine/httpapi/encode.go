@@ -45,13 +45,7 @@ func appendObligations(b []byte, os []engine.Obligation) []byte {
 		if i > 0 {
 			b = append(b, ',')
 		}
-		b = append(b, `{"kind":`...)
-		b = appendString(b, os[i].Kind)
-		if os[i].Argument != "" {
-			b = append(b, `,"argument":`...)
-			b = appendString(b, os[i].Argument)
-		}
-		b = append(b, '}')
+		b = os[i].AppendJSON(b)
 	}
 	return append(b, ']')
 }

@@ -28,6 +28,7 @@ import (
 	"vouchsafe/engine/httpapi"
 	"vouchsafe/engine/httpapi/apitest"
 	"vouchsafe/engine/identity"
+	"vouchsafe/engine/limit"
 	"vouchsafe/engine/policy"
 	"vouchsafe/engine/revoke"
 	"vouchsafe/engine/store"
@@ -205,7 +206,7 @@ func newBench(t testing.TB, change func(*httpapi.Options)) *bench {
 	recorder, err := httpapi.NewRecorder(b.log, b.reg, nil)
 	must(err)
 	eng := policy.NewEngine(set)
-	g := gate.New(gate.Options{Policy: eng, Log: recorder, EvaluationTimeout: 10 * time.Second})
+	g := gate.New(gate.Options{Policy: eng, Log: recorder, EvaluationTimeout: 10 * time.Second, Uses: limit.New(b.state)})
 	b.gate, b.policy = g, eng
 	sites := map[string]*httpapi.Site{}
 	b.sites = sites

@@ -152,12 +152,13 @@ func codeOf(err error) string {
 // a response once more is decided and recorded like showing it at first.
 func (x *exchange) again(r gate.Request, id string, before *spent) error {
 	if kept, ok := x.s.keys.response(id); ok {
+		r.Repeats = true
 		said, err := x.s.o.Gate.Ask(x.r.Context(), r)
 		if err != nil {
 			return err
 		}
 		if !said.Allow {
-			return refusal(&said)
+			return x.refusal(&said)
 		}
 		if said.Policy != kept.policy || x.site.gate != kept.site {
 			// Another policy or another manifest may show less of it than the

@@ -9,6 +9,7 @@ import (
 
 	"vouchsafe/engine"
 	"vouchsafe/engine/confirm"
+	"vouchsafe/engine/identity"
 )
 
 // Codes of problems that only HTTP has. The others are engine's and the
@@ -41,24 +42,26 @@ const (
 // statuses maps a code to its status. A code that is not here is a refusal by a
 // policy.
 var statuses = map[string]int{
-	codeUnexpectedQuery:      http.StatusBadRequest,
-	codeMalformedJSON:        http.StatusBadRequest,
-	codeIncompleteBody:       http.StatusBadRequest,
-	codeOriginNotAllowed:     http.StatusForbidden,
-	codeUnknownRoute:         http.StatusNotFound,
-	codeUnknownSite:          http.StatusNotFound,
-	codeMethodNotAllowed:     http.StatusMethodNotAllowed,
-	codeOfAnother:            http.StatusConflict,
-	codeAlreadyDone:          http.StatusConflict,
-	codeInFlight:             http.StatusConflict,
-	codeBodyTooLarge:         http.StatusRequestEntityTooLarge,
-	codeUnsupportedMediaType: http.StatusUnsupportedMediaType,
-	codeMisdirected:          http.StatusMisdirectedRequest,
-	codeInvalidRequest:       http.StatusUnprocessableEntity,
-	codeMessageTooLong:       http.StatusUnprocessableEntity,
-	codeMismatch:             http.StatusUnprocessableEntity,
-	codeRateLimited:          http.StatusTooManyRequests,
-	codeNotReady:             http.StatusServiceUnavailable,
+	codeUnexpectedQuery:       http.StatusBadRequest,
+	codeMalformedJSON:         http.StatusBadRequest,
+	codeIncompleteBody:        http.StatusBadRequest,
+	codeOriginNotAllowed:      http.StatusForbidden,
+	codeUnknownRoute:          http.StatusNotFound,
+	codeUnknownSite:           http.StatusNotFound,
+	codeMethodNotAllowed:      http.StatusMethodNotAllowed,
+	codeOfAnother:             http.StatusConflict,
+	codeAlreadyDone:           http.StatusConflict,
+	codeInFlight:              http.StatusConflict,
+	codeBodyTooLarge:          http.StatusRequestEntityTooLarge,
+	codeUnsupportedMediaType:  http.StatusUnsupportedMediaType,
+	codeMisdirected:           http.StatusMisdirectedRequest,
+	codeInvalidRequest:        http.StatusUnprocessableEntity,
+	codeMessageTooLong:        http.StatusUnprocessableEntity,
+	codeMismatch:              http.StatusUnprocessableEntity,
+	codeRateLimited:           http.StatusTooManyRequests,
+	engine.CodeLimitReached:   http.StatusTooManyRequests,
+	engine.CodeStepUpRequired: http.StatusUnauthorized,
+	codeNotReady:              http.StatusServiceUnavailable,
 
 	engine.CodeUnknownAction:        http.StatusNotFound,
 	engine.CodeNotFound:             http.StatusNotFound,
@@ -93,7 +96,8 @@ type problem struct {
 	reasons      []engine.Reason
 	pending      *confirm.Pending
 	retryAfter   time.Duration
-	cause        error // for the log; never sent
+	unmet        []engine.Obligation // of step_up_required
+	cause        error               // for the log; never sent
 }
 
 func (p *problem) Error() string { return p.code + ": " + p.detail }
@@ -106,16 +110,22 @@ func problemOf(err error) *problem {
 		return p
 	}
 	if e, ok := errors.AsType[*engine.Error](err); ok && e.Code != engine.CodeInternal {
-		return &problem{code: e.Code, detail: e.Message, retryAfter: e.RetryAfter, cause: e.Err}
+		return &problem{code: e.Code, detail: e.Message, retryAfter: e.RetryAfter, unmet: e.Unmet, cause: e.Err}
 	}
 	return &problem{code: engine.CodeInternal, detail: "Something went wrong here. It has been logged.", cause: err}
 }
 
 // refusal is a decision that denies, as a problem.
-func refusal(d *engine.Decision) *problem {
+func (x *exchange) refusal(d *engine.Decision) *problem {
 	p := &problem{code: engine.CodePolicyError, decision: d.ID, reasons: d.Reasons}
 	if len(d.Reasons) > 0 {
 		p.code, p.detail = d.Reasons[0].Code, d.Reasons[0].Message
+	}
+	switch p.code {
+	case engine.CodeLimitReached:
+		p.retryAfter = max(d.RetryAt.Sub(x.s.o.Clock()), time.Second)
+	case engine.CodeStepUpRequired:
+		p.unmet = d.Obligations
 	}
 	return p
 }
@@ -133,7 +143,7 @@ func (x *exchange) fail(err error) {
 	}
 	h := x.w.Header()
 	if status == http.StatusUnauthorized {
-		h["Www-Authenticate"] = []string{x.challenge(p.code)}
+		h["Www-Authenticate"] = []string{x.challenge(p)}
 	}
 	if s := retrySeconds(p, status); s > 0 {
 		h["Retry-After"] = []string{strconv.Itoa(s)}
@@ -154,18 +164,31 @@ func retrySeconds(p *problem, status int) int {
 	return 0
 }
 
-// challenge is the WWW-Authenticate header of RFC 6750, section 3. A request
-// without a token is told no error.
-func (x *exchange) challenge(code string) string {
+// challenge is the WWW-Authenticate header of RFC 6750, section 3, and of RFC
+// 9470, section 3, for a sign-in that is too old or too weak. A request without
+// a token is told no error.
+func (x *exchange) challenge(p *problem) string {
 	realm := "Bearer"
 	if x.site != nil {
 		realm = x.site.realm
 	}
-	switch code {
+	switch p.code {
 	case engine.CodeIdentityAbsent, codeAdminAbsent:
 		return realm
 	case engine.CodeIdentityExpired:
 		return realm + `, error="invalid_token", error_description="The token has expired"`
+	case engine.CodeStepUpRequired:
+		if x.identity.State != identity.Absent {
+			realm += `, error="insufficient_user_authentication", error_description="A more recent or another sign-in is required"`
+		}
+		maxAge, acr := engine.StepUp(p.unmet)
+		if len(acr) > 0 {
+			realm += `, acr_values="` + strings.Join(acr, " ") + `"`
+		}
+		if maxAge > 0 {
+			realm += `, max_age="` + strconv.FormatInt(int64(maxAge/time.Second), 10) + `"`
+		}
+		return realm
 	}
 	return realm + `, error="invalid_token", error_description="The token is not accepted"`
 }

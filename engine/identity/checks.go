@@ -36,6 +36,10 @@ func (a *attempt) earliest() time.Time {
 
 // visitor is whom the token names, once every check but that of its expiry held.
 func (a *attempt) visitor() *visitor {
+	authTime := a.claims.authTime
+	if authTime.After(a.claims.issuedAt.Add(a.v.cfg.ClockSkew)) {
+		authTime = time.Time{} // a sign-in after the token was made proves nothing
+	}
 	return &visitor{
 		site:          a.v.cfg.Site,
 		subject:       a.claims.subject,
@@ -46,6 +50,8 @@ func (a *attempt) visitor() *visitor {
 		issuedAt:      a.claims.issuedAt,
 		lifetime:      a.claims.expires.Sub(a.claims.issuedAt),
 		expiresAt:     a.expiresAt(),
+		authTime:      authTime,
+		acr:           a.claims.acr,
 		claims:        a.claims.other,
 		by:            a.v,
 	}

@@ -33,6 +33,8 @@ type claims struct {
 	emailVerified *bool
 	name          string
 	tokenID       string
+	authTime      time.Time // zero when there is no auth_time, or none that can be read
+	acr           string    // "" likewise
 	other         json.RawMessage
 	seen          map[string]bool
 }
@@ -153,9 +155,26 @@ func (c *claims) set(name string, v jsontext.Value) (own bool, why string) {
 	case "jti":
 		c.tokenID, why = text(v)
 	default:
+		c.note(name, v)
 		return false, ""
 	}
 	return true, why
+}
+
+// note takes what a token says of how its bearer signed in (OpenID Connect
+// Core 1.0, section 2). Policies see these as claims like any other. A value of
+// the wrong type proves nothing and spoils nothing: it is as if it were absent.
+func (c *claims) note(name string, v jsontext.Value) {
+	switch name {
+	case "auth_time":
+		if t, why := numericDate(v); why == "" {
+			c.authTime = t
+		}
+	case "acr":
+		if s, why := text(v); why == "" {
+			c.acr = s
+		}
+	}
 }
 
 // text reads a string that is shown or recorded: bounded, without control

@@ -45,6 +45,8 @@ type visitor struct {
 	issuedAt      time.Time
 	lifetime      time.Duration // exp - iat
 	expiresAt     time.Time     // exp plus the site's clock skew
+	authTime      time.Time     // zero when the token did not say
+	acr           string        // "" likewise
 	claims        json.RawMessage
 	by            *Verifier
 }
@@ -85,6 +87,15 @@ func (v Visitor) Lifetime() time.Duration { return v.get().lifetime }
 
 // ExpiresAt returns the token's exp plus the site's clock skew.
 func (v Visitor) ExpiresAt() time.Time { return v.get().expiresAt }
+
+// AuthTime returns the token's auth_time, when its bearer last signed in
+// actively; zero when the token does not say. It is never after the token was
+// issued, but for the clock skew.
+func (v Visitor) AuthTime() time.Time { return v.get().authTime }
+
+// ACR returns the token's acr, how its bearer signed in; "" when the token does
+// not say.
+func (v Visitor) ACR() string { return v.get().acr }
 
 // Claims returns the token's other claims as a JSON object, nil when it has
 // none. Policies see them, connectors never do.

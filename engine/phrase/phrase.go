@@ -22,7 +22,7 @@ import (
 
 // When says a time in full with its zone: "Tuesday 1 December 2026 at 10:00 GMT".
 func When(t time.Time, loc *time.Location) string {
-	return t.In(loc).Format("Monday 2 January 2006 at 15:04 MST")
+	return t.In(loc).Format(engine.TimeInWords)
 }
 
 // Day says a date: "Tuesday 1 December 2026".

@@ -12,7 +12,8 @@ import (
 
 // Check returns everything wrong with a policy folder, in the order of the
 // files: what Compile refuses, and beyond it formatting, incomplete METADATA,
-// codes that stand twice, data nobody defines and tests that do not compile.
+// codes that stand twice, obligations nobody could meet, data nobody defines
+// and tests that do not compile.
 func Check(fsys fs.FS) []Problem {
 	src, problems := read(fsys)
 	if src == nil {
@@ -30,6 +31,7 @@ func (src *source) check(problems Problems) Problems {
 	}
 	problems = append(problems, checkMetadata(rulesOf(src.modules))...)
 	problems = append(problems, checkNegations(rulesOf(src.modules))...)
+	problems = append(problems, checkObligations(src.modules)...)
 	problems = append(problems, src.checkData()...)
 	if broken(problems) {
 		return problems.sorted() // the compiler would only repeat it

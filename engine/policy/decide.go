@@ -30,7 +30,6 @@ var (
 	memberObligations = fixed("obligations")
 	memberCode        = fixed("code")
 	memberMessage     = fixed("message")
-	memberKind        = fixed("kind")
 	memberWithheld    = fixed("withheld")
 	memberRedacted    = fixed("redacted")
 	memberRecord      = fixed("record")
@@ -76,13 +75,12 @@ func (s *Set) result(v ast.Value) (Result, error) {
 		return Result{}, err
 	}
 	err = each(o.Get(memberObligations).Value, "obligations", func(v ast.Value) error {
-		o, err := object(v, "an obligation", memberKind)
+		o, err := obligationOf(v)
 		if err != nil {
-			return err
+			return fmt.Errorf("%w: an obligation: %v", ErrMalformed, err)
 		}
-		kind, err := nonEmpty(o, memberKind)
-		r.Obligations = append(r.Obligations, engine.Obligation{Kind: kind})
-		return err
+		r.Obligations = append(r.Obligations, o)
+		return nil
 	})
 	if err != nil {
 		return Result{}, err

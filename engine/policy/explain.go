@@ -143,8 +143,9 @@ type explainer struct {
 	ctx     context.Context
 	set     *Set
 	input   map[string]any
-	refused string // the code with which Go refused all the same
-	asked   int    // questions put to the policy so far
+	refused string              // the code with which Go refused all the same
+	obliges []engine.Obligation // under which the policy allows
+	asked   int                 // questions put to the policy so far
 }
 
 // firing notes the rules of an evaluation that came to something.
@@ -186,6 +187,7 @@ func (x *explainer) trace() (said, []*ast.Rule, error) {
 		return saidOf(Result{}, err), f.rules, err
 	}
 	r, err := x.set.result(v)
+	x.obliges = r.Obligations
 	return saidOf(r, err), f.rules, err
 }
 

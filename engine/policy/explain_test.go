@@ -175,6 +175,30 @@ func TestExplainAnObligation(t *testing.T) {
 	}
 }
 
+func TestExplainAnObligationThatWasNotMet(t *testing.T) {
+	s := compiled(t, shippedFiles(t, map[string]string{"authz/more.rego": `package authz
+
+oblige contains {"kind": "limit", "n": 3, "window": "24h"} if input.action.name == "order.lookup"
+
+oblige contains {"kind": "step_up", "max_age": "5m", "acr": ["urn:a", "urn:b"]} if input.action.name == "order.lookup"
+`}))
+	for code, want := range map[string]string{
+		engine.CodeLimitReached:   "room under the limit: at most 3 in any 24h",
+		engine.CodeStepUpRequired: "a sign-in (auth_time) at most 5m ago, a sign-in with acr urn:a or urn:b",
+		engine.CodeIdentityAbsent: "a sign-in: the limit is counted for a visitor who is known",
+	} {
+		rec := record(t, s, "d_1", allowedInput())
+		rec.Allow, rec.Reasons = false, []string{code}
+		x := explained(t, s, rec)
+		if len(x.Changes) != 1 || strings.Join(x.Changes[0].Needs, ", ") != want || !x.Changes[0].Outcome.Allow {
+			t.Errorf("%s: changes %+v, want %q", code, x.Changes, want)
+		}
+		if !x.Answer.Allow || len(x.Rules) != 3 || x.Reasons[len(x.Reasons)-1].Code != code {
+			t.Errorf("%s: answer %+v, rules %+v, reasons %+v", code, x.Answer, x.Rules, x.Reasons)
+		}
+	}
+}
+
 // TestExplainRulesNobodyForesaw derives the words from the policy itself.
 func TestExplainRulesNobodyForesaw(t *testing.T) {
 	s := compiled(t, shippedFiles(t, map[string]string{"authz/more.rego": `package authz

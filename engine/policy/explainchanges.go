@@ -28,7 +28,7 @@ func (x *explainer) changes(answer said, looked map[string]bool) []Change {
 	f := facts{x.input}
 	if answer.allow {
 		if x.refused != "" {
-			return []Change{{Needs: []string{needsInGo[x.refused]}, Outcome: Verdict{Allow: true, Obligations: answer.obligations}}}
+			return []Change{{Needs: x.needsInGo(), Outcome: Verdict{Allow: true, Obligations: answer.obligations}}}
 		}
 		options := append(f.failing(), f.generic(looked, x.set)...)
 		return joinedChanges(options, x.singles(options, answer))
@@ -37,7 +37,7 @@ func (x *explainer) changes(answer said, looked map[string]bool) []Change {
 	found := joinedChanges(options, x.smallest(options, answer))
 	if x.refused != "" {
 		for i := range found {
-			found[i].Needs = append(found[i].Needs, needsInGo[x.refused])
+			found[i].Needs = append(found[i].Needs, x.needsInGo()...)
 		}
 	}
 	return found

@@ -340,3 +340,30 @@ func span(seconds int64) string {
 }
 
 func clock(unix int64) string { return time.Unix(unix, 0).UTC().Format("15:04:05Z") }
+
+// needsInGo says what it takes where Go refused.
+func (x *explainer) needsInGo() []string {
+	var out []string
+	if _, known := needsInGo[x.refused]; known {
+		return append(out, needsInGo[x.refused])
+	}
+	for _, o := range x.obliges {
+		switch {
+		case o.Kind == engine.ObligationLimit && x.refused == engine.CodeLimitReached:
+			out = append(out, fmt.Sprintf("room under the limit: at most %d in any %s", o.N, engine.Period(o.Window)))
+		case o.Kind == engine.ObligationLimit && x.refused != engine.CodeStepUpRequired:
+			out = append(out, "a sign-in: the limit is counted for a visitor who is known")
+		case o.Kind == engine.ObligationStepUp && x.refused == engine.CodeStepUpRequired:
+			if o.MaxAge > 0 {
+				out = append(out, "a sign-in (auth_time) at most "+engine.Period(o.MaxAge)+" ago")
+			}
+			if len(o.ACR) > 0 {
+				out = append(out, "a sign-in with acr "+alternatives(o.ACR))
+			}
+		}
+	}
+	if len(out) == 0 {
+		out = append(out, "what the obligations then asked for")
+	}
+	return out
+}

@@ -35,6 +35,7 @@ const (
 	ProblemMetadata   = "metadata"
 	ProblemNegation   = "negation"
 	ProblemDuplicate  = "duplicate_code"
+	ProblemObligation = "obligation"
 )
 
 func (p Problem) String() string {

@@ -21,8 +21,10 @@ type Recorded struct {
 	Policy string `json:"policy"` // the revision that was asked
 	Allow  bool   `json:"allow"`
 	// Reasons are the codes of a denial. One that Go gave comes last.
-	Reasons     []string        `json:"reasons,omitempty"`
-	Obligations []string        `json:"obligations,omitempty"` // kinds
+	Reasons []string `json:"reasons,omitempty"`
+	// Obligations are those of an allow, or those that Go found unmet, as
+	// engine.Obligation writes itself.
+	Obligations []string        `json:"obligations,omitempty"`
 	Input       json.RawMessage `json:"input"`
 }
 
@@ -33,16 +35,19 @@ var notAsked = map[string]bool{engine.CodeUnknownAction: true, engine.CodePolicy
 
 // refusedInGo are the codes that Go adds to whatever the policy said, for
 // reasons the policy does not know.
-var refusedInGo = map[string]bool{engine.CodeInvalidArguments: true, engine.CodeWall: true, engine.CodePolicyStale: true}
+var refusedInGo = map[string]bool{engine.CodeInvalidArguments: true, engine.CodeWall: true, engine.CodePolicyStale: true,
+	engine.CodeAuditUnavailable: true}
 
 // said is what the policy said, apart from what Go made of it.
 type said struct {
 	allow       bool
 	reasons     []string // sorted
 	obligations []string // sorted; those the policy asked for
-	// refused is the code with which Go refused all the same. The obligations
-	// were not recorded then.
+	// refused is the code with which Go refused all the same.
 	refused string
+	// unmet says that it did so because the obligations were not met. They were
+	// recorded then, and not with any other code of Go's.
+	unmet bool
 	// unenforceable says that it allowed under an obligation of no known kind,
 	// which Go denies.
 	unenforceable bool
@@ -59,6 +64,9 @@ func (r *Recorded) said() (s said, why string) {
 		switch last := reasons[n-1]; {
 		case notAsked[last]:
 			return said{}, last
+		case len(r.Obligations) > 0:
+			// The policy allowed it under obligations that were not met.
+			s.refused, s.unmet, reasons = last, true, reasons[:n-1]
 		case refusedInGo[last]:
 			s.refused, reasons = last, reasons[:n-1]
 		}
@@ -76,7 +84,11 @@ func (r *Recorded) said() (s said, why string) {
 }
 
 // enforceable are the obligations under which the engine lets an allow stand.
-var enforceable = map[string]bool{engine.ObligationConfirm: true}
+var enforceable = map[string]bool{engine.ObligationConfirm: true, engine.ObligationLimit: true, engine.ObligationStepUp: true}
+
+// Enforceable reports whether the engine can see to obligations of the kind
+// that a policy asks for.
+func Enforceable(kind string) bool { return enforceable[kind] }
 
 // saidOf is what an evaluation said, as the engine takes it: an error is a
 // denial, and so is an allow under an obligation nobody can enforce.
@@ -92,7 +104,7 @@ func saidOf(r Result, err error) said {
 		if !enforceable[o.Kind] {
 			return said{reasons: []string{engine.CodeUnsupportedObligation}, unenforceable: true}
 		}
-		s.obligations = append(s.obligations, o.Kind)
+		s.obligations = append(s.obligations, o.String())
 	}
 	slices.Sort(s.reasons)
 	slices.Sort(s.obligations)

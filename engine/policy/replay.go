@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/open-policy-agent/opa/v1/ast"
+
+	"vouchsafe/engine"
 )
 
 // The ways in which a candidate decides otherwise.
@@ -192,6 +194,17 @@ func textAt(v ast.Value, path ...*ast.Term) string {
 func (a *answered) flip() string {
 	b, c := &a.before, &a.after
 	switch {
+	case b.unmet:
+		// Only an obligation stood in the way: without one it is allowed.
+		switch {
+		case !c.allow:
+			return FlipReason
+		case slices.Equal(b.obligations, c.obligations):
+			return ""
+		case !demanding(c.obligations):
+			return FlipDenyToAllow
+		}
+		return FlipObligation
 	case b.refused != "" && b.allow:
 		// Refused in Go, under obligations that were not recorded.
 		if c.allow || c.unenforceable {
@@ -208,6 +221,11 @@ func (a *answered) flip() string {
 		return FlipObligation
 	}
 	return ""
+}
+
+// demanding reports obligations that may refuse somebody.
+func demanding(obligations []string) bool {
+	return slices.ContainsFunc(obligations, func(o string) bool { return o != engine.ObligationConfirm })
 }
 
 // verdict is a side as the report shows it, with the code Go added.

@@ -31,7 +31,7 @@ func record(t testing.TB, s *Set, id string, in *Input) Recorded {
 		r.Reasons = append(r.Reasons, reason.Code)
 	}
 	for _, o := range answer.Obligations {
-		r.Obligations = append(r.Obligations, o.Kind)
+		r.Obligations = append(r.Obligations, o.String())
 	}
 	return r
 }
@@ -187,6 +187,11 @@ func TestReplayComparesOnlyWhatThePolicySaid(t *testing.T) {
 	no := compiled(t, tiny("decision := {\"allow\": false, \"reasons\": [{\"code\": \"closed\", \"message\": \"Closed.\"}], \"obligations\": []}\n"))
 	odd := compiled(t, tiny("decision := {\"allow\": true, \"reasons\": [], \"obligations\": [{\"kind\": \"dance\"}]}\n"))
 	broken := compiled(t, tiny("decision := {\"allow\": true}\n"))
+	obliging := func(o string) *Set {
+		return compiled(t, tiny("decision := {\"allow\": true, \"reasons\": [], \"obligations\": ["+o+"]}\n"))
+	}
+	limited := obliging(`{"kind": "limit", "n": 3, "window": "24h"}`)
+	confirms := obliging(`{"kind": "confirm"}`)
 	input := json.RawMessage(allowedInput().AppendJSON(nil))
 	for _, c := range []struct {
 		name      string
@@ -213,6 +218,17 @@ func TestReplayComparesOnlyWhatThePolicySaid(t *testing.T) {
 		{"a confirmation goes away", yes, Recorded{Allow: true, Obligations: []string{"confirm", "ownership"}, Input: input}, FlipObligation, ""},
 		{"an obligation nobody knows denies", odd, Recorded{Allow: true, Input: input}, FlipAllowToDeny, ""},
 		{"and did before", odd, Recorded{Reasons: []string{"unsupported_obligation"}, Input: input}, "", ""},
+		{"the same limit", limited, Recorded{Allow: true, Obligations: []string{"limit 3/24h"}, Input: input}, "", ""},
+		{"another limit", limited, Recorded{Allow: true, Obligations: []string{"limit 5/24h"}, Input: input}, FlipObligation, ""},
+		{"a limit is new", limited, Recorded{Allow: true, Input: input}, FlipObligation, ""},
+		{"a limit was reached, and stays", limited, Recorded{Reasons: []string{"limit_reached"}, Obligations: []string{"limit 3/24h"}, Input: input}, "", ""},
+		{"a limit was reached, and is another", limited, Recorded{Reasons: []string{"limit_reached"}, Obligations: []string{"limit 1/24h"}, Input: input}, FlipObligation, ""},
+		{"a limit was reached, and goes away", yes, Recorded{Reasons: []string{"limit_reached"}, Obligations: []string{"limit 3/24h"}, Input: input}, FlipDenyToAllow, ""},
+		{"a limit was reached, and a yes will do", confirms, Recorded{Reasons: []string{"limit_reached"}, Obligations: []string{"limit 3/24h"}, Input: input}, FlipDenyToAllow, ""},
+		{"a limit was reached, now denied", no, Recorded{Reasons: []string{"limit_reached"}, Obligations: []string{"limit 3/24h"}, Input: input}, FlipReason, ""},
+		{"a limit nobody was known for", limited, Recorded{Reasons: []string{"identity_absent"}, Obligations: []string{"limit 3/24h"}, Input: input}, "", ""},
+		{"a sign-in was too old, and need not be fresh", yes, Recorded{Reasons: []string{"step_up_required"}, Obligations: []string{"step_up max_age=5m"}, Input: input}, FlipDenyToAllow, ""},
+		{"uses could not be read", limited, Recorded{Reasons: []string{"audit_unavailable"}, Input: input}, "", ""},
 		{"a malformed answer denies", broken, Recorded{Allow: true, Input: input}, FlipAllowToDeny, ""},
 		{"a malformed answer has a code", broken, Recorded{Reasons: []string{"closed"}, Input: input}, FlipReason, ""},
 		{"the order of reasons is for show", no, Recorded{Reasons: []string{"closed"}, Input: input}, "", ""},

@@ -192,7 +192,7 @@ func (r *TestReport) measure(src *source, watch *watcher) {
 	}
 	for _, name := range sortedNames(src.modules) {
 		for _, rule := range src.modules[name].Rules {
-			if rule.Module.Package.Path.String() == "data.authz" && rule.Head.Name == "oblige" {
+			if obliges(rule) {
 				r.count(rule, KindObligation, obligationKind(rule), watch)
 			}
 		}

@@ -170,8 +170,11 @@ export class Client {
       if (response.ok) {
         await this.#read(response, (reply) => {
           if (epoch !== this.#epoch) return;
-          // A refusal that a newer token may lift waits until that was tried.
-          if (reply.type === "sign_in" && token && !tried.token && this.#getToken) held.push(reply);
+          // A refusal that a newer token may lift waits until that was tried. One
+          // that wants the visitor to sign in afresh is not lifted by a token of
+          // the same sign-in, so they are asked at once.
+          const renew = reply.type === "sign_in" && reply.code !== "step_up_required";
+          if (renew && token && !tried.token && this.#getToken) held.push(reply);
           else this.#reply(item, reply);
           done.types = [...(done.types || []), reply.type];
         }, done);

@@ -12,7 +12,10 @@
  *
  * getToken is called at once, shortly before a token expires, and after a
  * refusal for expiry; null means nobody is signed in. An onSignIn callback
- * beside it replaces the way to the sign-in page.
+ * beside it replaces the way to the sign-in page. It is given the reply: with
+ * the code step_up_required the visitor must sign in anew, at most
+ * reply.max_age seconds ago and in one of the ways in reply.acr_values, where
+ * these are there; the page they are sent to otherwise gets them in its address.
  *
  * Call init again whenever somebody signs in, and Vouchsafe.signOut() when
  * they sign out: it forgets the conversation, in every tab, and the gate ceases

@@ -39,6 +39,39 @@ test("when no newer token is to be had, the visitor sees the sign-in button", as
   assert.deepEqual(p.transcript(), ["> cancel it", "sign_in"]);
 });
 
+test("a sign-in that is too old shows the button at once, and what waited is sent with a fresh one", async () => {
+  const p = page([
+    verified([{ type: "sign_in", text: "Again, please.", code: "step_up_required", url: "/login?max_age=300", resume: "pa_1", max_age: 300 }]),
+    verified([{ type: "result", text: "Done." }]),
+  ]);
+  let asked = 0;
+  const seen = [];
+  p.client.init({ getToken: () => alex(String(++asked)), onSignIn: (reply) => seen.push(reply.code, reply.max_age) });
+  p.client.send("cancel order 1001");
+  await p.settle();
+  assert.equal(asked, 1, "a token of the same sign-in was asked for");
+  assert.deepEqual(p.transcript(), ["> cancel order 1001", "sign_in"]);
+  p.client.onSignIn(p.client.items[1].reply);
+  assert.deepEqual(seen, ["step_up_required", 300]);
+  p.client.init({ getToken: () => alex("fresh") });
+  await p.settle();
+  assert.deepEqual(p.sent[1].body, { resume: "pa_1", conversation: "cv_v" });
+  assert.equal(p.sent[1].token, alex("fresh"));
+  assert.deepEqual(p.transcript(), ["> cancel order 1001", "sign_in, used", "result"]);
+});
+
+test("what waits for a fresh sign-in is resumed on the page that follows it", async () => {
+  const store = storage();
+  const before = page([verified([{ type: "sign_in", text: "Again.", code: "step_up_required", url: "/login", resume: "pa_1" }])], { store });
+  before.client.init({ getToken: () => alex("1") });
+  before.client.send("cancel order 1001");
+  await before.settle();
+  const after = page([verified([{ type: "result", text: "Done." }])], { store });
+  after.client.init({ getToken: () => alex("2") });
+  await after.settle();
+  assert.deepEqual(after.sent.map((s) => s.body), [{ resume: "pa_1", conversation: "cv_v" }]);
+});
+
 test("a newer token that is refused as well ends the tries", async () => {
   const tokens = [alex("1"), alex("2"), alex("3")];
   const refusal = () => turn([signIn("identity_expired")], { state: "expired" });
