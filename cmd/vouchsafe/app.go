@@ -49,6 +49,7 @@ type settings struct {
 	sites    []siteSettings
 	provider connectors.ProviderClient
 	limits   httpapi.Limits
+	notFound time.Duration // see gate.Options.NotFoundAfter
 	proxies  []netip.Prefix
 	demo     *httpapi.Demo
 	hosts    func(host string) bool
@@ -134,7 +135,7 @@ func assemble(ctx context.Context, s settings) (_ *app, err error) {
 	if err := registry.Register(a.guard); err != nil {
 		return nil, err
 	}
-	g := gate.New(gate.Options{Policy: a.policy, Log: recorder, Uses: limit.New(a.state)})
+	g := gate.New(gate.Options{Policy: a.policy, Log: recorder, NotFoundAfter: s.notFound, Uses: limit.New(a.state)})
 	for _, site := range s.sites {
 		if err := a.importHelp(ctx, site); err != nil {
 			return nil, err

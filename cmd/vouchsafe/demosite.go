@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"vouchsafe/cmd/vouchsafe/config"
 	"vouchsafe/cmd/vouchsafe/demo"
 	"vouchsafe/cmd/vouchsafe/output"
 	"vouchsafe/connectors"
@@ -107,8 +108,9 @@ func (s *serving) demo(ctx context.Context, addr, data string) (err error) {
 		return err
 	}
 	a, err := assemble(ctx, settings{data: data, policies: policies.FS, sites: sites, provider: client, log: s.log,
-		demo:  &httpapi.Demo{Origin: shop, Home: shop + "/"},
-		hosts: func(h string) bool { return h == l.Addr().String() || h == localhost(l) },
+		notFound: config.DefaultNotFoundAfter,
+		demo:     &httpapi.Demo{Origin: shop, Home: shop + "/"},
+		hosts:    func(h string) bool { return h == l.Addr().String() || h == localhost(l) },
 	})
 	if err != nil {
 		return err

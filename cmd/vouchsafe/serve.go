@@ -137,7 +137,7 @@ func (s *serving) configured(ctx context.Context, path, addr, data string) (err 
 		return err
 	}
 	a, err := assemble(ctx, settings{data: c.Data, policies: pol, sites: sites, provider: client,
-		limits: limitsOf(c.Limits), proxies: c.TrustedProxies, log: s.log})
+		limits: limitsOf(c.Limits), notFound: c.Limits.NotFoundAfter, proxies: c.TrustedProxies, log: s.log})
 	if err != nil {
 		return err
 	}

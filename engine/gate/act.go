@@ -35,6 +35,7 @@ func (g *Gate) Do(ctx context.Context, r Request) (Result, error) {
 	if r.Intent.Args == nil {
 		r.Intent.Args = map[string]any{}
 	}
+	begun := time.Now() // on the monotonic clock, which nobody sets
 	c := g.decide(ctx, r, false)
 	if err := g.log.Decision(ctx, &c.record); err != nil {
 		return Result{}, err
@@ -53,7 +54,32 @@ func (g *Gate) Do(ctx context.Context, r Request) (Result, error) {
 	if res.Pending {
 		o.Code = engine.CodeConfirmationRequired
 	}
-	return res, g.close(ctx, c, o, started, err)
+	if err = g.close(ctx, c, o, started, err); c.cameToNothing(res, err) {
+		g.wait(ctx, g.floor-time.Since(begun))
+	}
+	return res, err
+}
+
+// cameToNothing reports an answer that is the same for a record that does not
+// exist and for one of somebody else.
+func (c *considered) cameToNothing(res Result, err error) bool {
+	a := c.binding.Action
+	if !a.Personal || len(c.request.Intent.Args) == 0 || c.request.parent != "" {
+		return false
+	}
+	return engine.CodeOf(err) == engine.CodeNotFound || err == nil && a.Risk == engine.Read && len(res.Records) == 0
+}
+
+func waitOut(ctx context.Context, d time.Duration) {
+	if d <= 0 {
+		return
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+	case <-t.C:
+	}
 }
 
 // carryOut does what was allowed, and says what became of it, however it ends:

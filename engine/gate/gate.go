@@ -35,6 +35,13 @@ type Options struct {
 	PermitLife time.Duration
 	// Uses counts what is done under a limit; nil denies whatever is under one.
 	Uses Uses
+	// NotFoundAfter is how soon at the earliest whoever asks for a customer's
+	// record hears that there is none, so that the time does not tell whether
+	// somebody else has one; at once when 0. It is worth as much as it is longer
+	// than outside systems take.
+	NotFoundAfter time.Duration
+	// Wait waits for so long, or until ctx is done; on a timer when nil.
+	Wait func(ctx context.Context, d time.Duration)
 }
 
 // Gate decides intents and lets the allowed ones act.
@@ -46,6 +53,8 @@ type Gate struct {
 	timeout time.Duration
 	life    time.Duration
 	uses    Uses
+	floor   time.Duration
+	wait    func(context.Context, time.Duration)
 }
 
 // New assembles a Gate.
@@ -62,7 +71,11 @@ func New(o Options) *Gate {
 	if o.PermitLife == 0 {
 		o.PermitLife = 30 * time.Second
 	}
-	return &Gate{policy: o.Policy, log: o.Log, clock: o.Clock, stale: o.Stale, timeout: o.EvaluationTimeout, life: o.PermitLife, uses: o.Uses}
+	if o.Wait == nil {
+		o.Wait = waitOut
+	}
+	return &Gate{policy: o.Policy, log: o.Log, clock: o.Clock, stale: o.Stale, timeout: o.EvaluationTimeout, life: o.PermitLife,
+		uses: o.Uses, floor: o.NotFoundAfter, wait: o.Wait}
 }
 
 // Request is one intended action with the facts it is judged by.

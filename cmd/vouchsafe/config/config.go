@@ -42,10 +42,16 @@ type Admin struct {
 	Addr string // addr: an additional TCP address; default "", none
 }
 
+// DefaultNotFoundAfter is the not_found_after of a configuration that says none.
+const DefaultNotFoundAfter = 100 * time.Millisecond
+
 // Limits is the section limits: how many requests are answered.
 type Limits struct {
 	PerVisitor Limit // per_visitor: of one verified visitor; default 120/m
 	PerAddress Limit // per_address: of one network address; default 600/m
+	// NotFoundAfter is how soon at the earliest a visitor hears that there is no
+	// such record; not_found_after, default 100ms, at most 5s. 0s is at once.
+	NotFoundAfter time.Duration
 }
 
 // Limit is a number of requests in a time, written 120/m, 10/s or 5000/h. The
@@ -149,6 +155,7 @@ const (
 	defaultMaxLifetime = 15 * time.Minute
 	defaultClockSkew   = time.Minute
 	maxMaxLifetime     = 24 * time.Hour
+	maxNotFoundAfter   = 5 * time.Second
 	maxClockSkew       = 5 * time.Minute
 )
 

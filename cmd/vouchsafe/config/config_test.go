@@ -159,7 +159,7 @@ func TestTheDocumentedConfigurationLoads(t *testing.T) {
 		Policies: filepath.Join(dir, "policies"),
 		Limits: config.Limits{
 			PerVisitor: config.Limit{Requests: 120, Per: time.Minute},
-			PerAddress: config.Limit{Requests: 600, Per: time.Minute},
+			PerAddress: config.Limit{Requests: 600, Per: time.Minute}, NotFoundAfter: 100 * time.Millisecond,
 		},
 		Sites: []config.Site{{
 			ID: "shop", Name: "Harbor Goods", Tier: engine.Pro, Location: london(t),
@@ -201,7 +201,7 @@ func TestDefaults(t *testing.T) {
 		Addr: "127.0.0.1:8080", Data: filepath.Join(dir, "data"), Keys: filepath.Join(dir, "keys"),
 		Limits: config.Limits{
 			PerVisitor: config.Limit{Requests: 120, Per: time.Minute},
-			PerAddress: config.Limit{Requests: 600, Per: time.Minute},
+			PerAddress: config.Limit{Requests: 600, Per: time.Minute}, NotFoundAfter: 100 * time.Millisecond,
 		},
 		Sites: []config.Site{{
 			ID: "shop", Name: "shop", Tier: engine.Free, Location: time.UTC,
@@ -231,7 +231,7 @@ addr: "[::1]:0"
 data: `+filepath.Join(dir, "elsewhere")+`
 admin:
   addr: localhost:9090
-limits: {per_visitor: off, per_address: 10/s}
+limits: {per_visitor: off, per_address: 10/s, not_found_after: 250ms}
 trusted_proxies: [192.0.2.1, 10.0.0.0/8, "2001:db8::/32"]
 sites:
   - id: shop
@@ -271,7 +271,7 @@ connections: {provider: "unix:run/provider.sock", key_file: k1.secret}
 		{"addr", got.Addr, "[::1]:0"},
 		{"data", got.Data, filepath.Join(dir, "elsewhere")},
 		{"admin", got.Admin, config.Admin{Addr: "localhost:9090"}},
-		{"limits", got.Limits, config.Limits{PerVisitor: config.Limit{Off: true}, PerAddress: config.Limit{Requests: 10, Per: time.Second}}},
+		{"limits", got.Limits, config.Limits{PerVisitor: config.Limit{Off: true}, PerAddress: config.Limit{Requests: 10, Per: time.Second}, NotFoundAfter: 250 * time.Millisecond}},
 		{"trusted_proxies", got.TrustedProxies, []netip.Prefix{
 			netip.MustParsePrefix("192.0.2.1/32"), netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("2001:db8::/32")}},
 		{"sign_in_url", shop.SignInURL, "http://127.0.0.1:3000/in?from=chat"},

@@ -48,8 +48,9 @@ func (p *parser) config(root *yaml.Node, c *Config) {
 			s.fail("policies", "cannot be read: %v", withoutPath(err))
 		}
 	}
-	c.Limits = Limits{PerVisitor: defaultPerVisitor, PerAddress: defaultPerAddress}
-	if l, ok := s.section("limits", "per_visitor", "per_address"); ok {
+	c.Limits = Limits{PerVisitor: defaultPerVisitor, PerAddress: defaultPerAddress, NotFoundAfter: DefaultNotFoundAfter}
+	if l, ok := s.section("limits", "per_visitor", "per_address", "not_found_after"); ok {
+		c.Limits.NotFoundAfter = l.span("not_found_after", DefaultNotFoundAfter, 0, maxNotFoundAfter, time.Millisecond)
 		c.Limits.PerVisitor = l.limit("per_visitor", defaultPerVisitor)
 		c.Limits.PerAddress = l.limit("per_address", defaultPerAddress)
 	}

@@ -45,7 +45,7 @@ func TestNearMisses(t *testing.T) {
 		{"key twice below", "      clock_skew: 60s", "      issuer: https://other.example", "19: sites[0].tokens.issuer: is already set on line 16"},
 		{"alias", "data: ./data", "data: &a ./data\nx: *a", "3: x: is not a setting; the settings here are addr, admin, connections, data, keys, limits, policies, sites, trusted_proxies"},
 		{"alias as a value", "name: Harbor Goods", "name: &n Harbor Goods\n    knowledge_url: *n", "11: sites[0].knowledge_url: is an alias: write the value where it is used"},
-		{"merge", "limits: {", "limits: {<<: {}, ", "6: limits.\"<<\": is not a setting; the settings here are per_address, per_visitor"},
+		{"merge", "limits: {", "limits: {<<: {}, ", "6: limits.\"<<\": is not a setting; the settings here are not_found_after, per_address, per_visitor"},
 		{"second document", "connections:", "---\nconnections:", "26: a second document: the configuration is one"},
 		{"not YAML", "admin: {addr", "admin: {{addr", "5: is not YAML: did not find expected ',' or '}'"},
 		{"not YAML, further down", "      keys:\n", "      keys:\n      - [\n", "22: is not YAML: did not find expected node content"},
@@ -75,6 +75,9 @@ func TestNearMisses(t *testing.T) {
 		{"crooked range", "trusted_proxies: []", "trusted_proxies: [10.0.0.7/8]", "7: trusted_proxies[0]: names an address inside the range; did you mean 10.0.0.0/8?"},
 
 		// Limits.
+		{"floor without a unit", "per_visitor: 120/m", "per_visitor: 120/m, not_found_after: 100", "6: limits.not_found_after: needs a unit, such as 60s or 15m"},
+		{"floor of an hour", "per_visitor: 120/m", "per_visitor: 120/m, not_found_after: 1h", "6: limits.not_found_after: must be at most 5s"},
+		{"floor of the past", "per_visitor: 120/m", "per_visitor: 120/m, not_found_after: -1s", "6: limits.not_found_after: must be at least 0s"},
 		{"limit without time", "per_visitor: 120/m", "per_visitor: 120", "6: limits.per_visitor: needs a time, such as 120/m"},
 		{"limit per day", "120/m", "120/d", "6: limits.per_visitor: is not a limit such as 10/s, 120/m or 5000/h, or off"},
 		{"limit of none", "120/m", "0/m", "6: limits.per_visitor: must let through between 1 and 1000000 requests"},

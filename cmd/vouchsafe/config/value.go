@@ -14,6 +14,11 @@ import (
 
 // duration reads a time such as 60s, 15m or 1h30m.
 func (s section) duration(key string, fallback, least, most time.Duration) time.Duration {
+	return s.span(key, fallback, least, most, time.Second)
+}
+
+// span is duration in whole units, seconds or milliseconds.
+func (s section) span(key string, fallback, least, most, unit time.Duration) time.Duration {
 	n, ok := s.fields[key]
 	if !ok {
 		return fallback
@@ -30,8 +35,10 @@ func (s section) duration(key string, fallback, least, most time.Duration) time.
 	switch {
 	case err != nil:
 		s.fail(key, "is not a time such as 60s, 15m or 1h")
-	case d%time.Second != 0:
+	case d%unit != 0 && unit == time.Second:
 		s.fail(key, "must be whole seconds")
+	case d%unit != 0:
+		s.fail(key, "must be whole milliseconds")
 	case d < least:
 		s.fail(key, "must be at least %s", short(least))
 	case d > most:
