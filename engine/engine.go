@@ -209,6 +209,10 @@ const (
 	CodeLimitReached          = "limit_reached"
 	CodeStepUpRequired        = "step_up_required"
 
+	// What an operator asked for and did not get.
+	CodeUnknownRevision = "unknown_revision" // of a policy: it is not kept
+	CodePolicyRefused   = "policy_refused"   // it may not be put in force
+
 	// The site wants a token that has confirmed nothing before; see
 	// Site.FreshConfirmation.
 	CodeConfirmationNeedsFreshToken = "confirmation_needs_fresh_token"

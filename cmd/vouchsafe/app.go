@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
+	"vouchsafe/cmd/vouchsafe/config"
 	"vouchsafe/connectors"
 	"vouchsafe/engine"
 	"vouchsafe/engine/admin"
@@ -28,6 +29,7 @@ import (
 	"vouchsafe/engine/limit"
 	"vouchsafe/engine/policy"
 	"vouchsafe/engine/revoke"
+	"vouchsafe/engine/rollout"
 	"vouchsafe/engine/store"
 	"vouchsafe/kb"
 )
@@ -37,6 +39,7 @@ const (
 	auditFile    = "audit.db"
 	stateFile    = "state.db"
 	kbFile       = "kb.db"
+	historyFile  = "policies.db"
 	adminSocket  = "admin.sock"
 	providerDir  = "provider"
 	providerSock = "provider.sock"
@@ -45,7 +48,8 @@ const (
 // settings are everything a gate is assembled from, wherever it came from.
 type settings struct {
 	data     string
-	policies fs.FS
+	policies rollout.Source
+	rollout  config.Policies // beside where they come from
 	sites    []siteSettings
 	provider connectors.ProviderClient
 	limits   httpapi.Limits
@@ -78,6 +82,8 @@ type app struct {
 	uses    *admin.Ledger
 	kb      *kb.Base
 	policy  *policy.Engine
+	rollout *rollout.Rollout
+	history *rollout.History // of policies
 	guard   *connectors.Guard
 	sites   atomic.Pointer[[]siteSettings] // those that are served
 	reload  *reloader                      // nil for the demo, which has no files to change
@@ -97,18 +103,21 @@ func assemble(ctx context.Context, s settings) (_ *app, err error) {
 	if err != nil {
 		return nil, err
 	}
-	set, _, err := policy.Admit(ctx, s.policies, catalog, policy.AdmitOptions{Probe: probes})
-	if err != nil {
-		return nil, fmt.Errorf("the policies cannot be used: %w", err)
-	}
-	a.policy = policy.NewEngine(set)
-	revision := func() string { return a.policy.Active().Revision() }
 	if a.audit, err = audit.Open(filepath.Join(s.data, auditFile), store.Options{}); err != nil {
 		return nil, err
 	}
-	if err := a.recordWaivers(ctx, set, s.sites); err != nil {
+	a.sites.Store(&s.sites)
+	if a.history, err = rollout.OpenHistory(filepath.Join(s.data, historyFile), store.Options{}); err != nil {
 		return nil, err
 	}
+	a.rollout, err = rollout.Start(ctx, rollout.Options{Source: s.policies, History: a.history, Record: a.recordRollout,
+		Catalog: catalog, Probe: probes, Coverage: s.rollout.Coverage, Replay: a.budget(s.rollout.Replay),
+		MaxStaleness: s.rollout.MaxStaleness, Logger: s.log})
+	if err != nil {
+		return nil, err
+	}
+	a.policy = a.rollout.Engine()
+	revision := func() string { return a.policy.Active().Revision() }
 	if a.state, err = store.Open(filepath.Join(s.data, stateFile), "state", store.Options{}); err != nil {
 		return nil, err
 	}
@@ -126,7 +135,7 @@ func assemble(ctx context.Context, s settings) (_ *app, err error) {
 		return nil, err
 	}
 	registry := prometheus.NewRegistry()
-	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	registry.MustRegister(newPolicyMetrics(a.rollout), collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	recorder, err := httpapi.NewRecorder(a.audit, registry, nil)
 	if err != nil {
 		return nil, err
@@ -135,7 +144,7 @@ func assemble(ctx context.Context, s settings) (_ *app, err error) {
 	if err := registry.Register(a.guard); err != nil {
 		return nil, err
 	}
-	g := gate.New(gate.Options{Policy: a.policy, Log: recorder, NotFoundAfter: s.notFound, Uses: limit.New(a.state)})
+	g := gate.New(gate.Options{Policy: a.policy, Stale: a.rollout.Stale, Log: recorder, NotFoundAfter: s.notFound, Uses: limit.New(a.state)})
 	for _, site := range s.sites {
 		if err := a.importHelp(ctx, site); err != nil {
 			return nil, err
@@ -145,7 +154,6 @@ func assemble(ctx context.Context, s settings) (_ *app, err error) {
 	if err != nil {
 		return nil, err
 	}
-	a.sites.Store(&s.sites)
 	confirmations := confirm.New(a.state, g, counted{recorder, a.audit}, time.Now)
 	if err := confirmations.Lapse(ctx); err != nil {
 		return nil, fmt.Errorf("recording what was not confirmed in time: %w", err)
@@ -169,12 +177,28 @@ func assemble(ctx context.Context, s settings) (_ *app, err error) {
 		Logger:         s.log,
 		Health:         a.health,
 		Policy:         revision,
+		PolicyNote:     a.policyNote,
 		Version:        version(),
 		Widget:         widget.JS,
 		WidgetETag:     widget.ETag,
-		AdminRoutes:    a.adminRoutes(),
+		AdminRoutes:    append(a.adminRoutes(), a.policyRoutes()...),
 	})
-	return a, err
+	if err != nil {
+		return nil, err
+	}
+	a.beside(ctx, a.rollout.Run)
+	return a, nil
+}
+
+// beside runs something until the app is closed.
+func (a *app) beside(ctx context.Context, run func(context.Context)) {
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	ended := make(chan struct{})
+	a.stop = append(a.stop, func() { cancel(); <-ended })
+	go func() {
+		defer close(ended)
+		run(ctx)
+	}()
 }
 
 // usesEvery is how often it is written down when admin tokens were used.
@@ -186,11 +210,7 @@ const lapseEvery = 10 * time.Second
 // regularly does something every so often until the app is closed. What fails
 // is logged when it begins to.
 func (a *app) regularly(ctx context.Context, every time.Duration, failed string, do func(context.Context) error) {
-	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	ended := make(chan struct{})
-	a.stop = append(a.stop, func() { cancel(); <-ended })
-	go func() {
-		defer close(ended)
+	a.beside(ctx, func(ctx context.Context) {
 		tick := time.NewTicker(every)
 		defer tick.Stop()
 		var before error
@@ -206,7 +226,7 @@ func (a *app) regularly(ctx context.Context, every time.Duration, failed string,
 			}
 			before = err
 		}
-	}()
+	})
 }
 
 // counted is a log whose decisions are counted on their way.
@@ -299,6 +319,7 @@ func (a *app) health() httpapi.Health {
 			h.Degraded = append(h.Degraded, "the system behind connection "+c.Connection+" of site "+c.Site+" keeps failing, so it is left alone for a few seconds at a time")
 		}
 	}
+	h.Degraded = append(h.Degraded, a.rollout.Problems()...)
 	if a.reload != nil {
 		h.Degraded = append(h.Degraded, a.reload.Problems()...)
 	}
@@ -319,6 +340,9 @@ func (a *app) close() error {
 	}
 	if a.state != nil {
 		errs = append(errs, a.state.Close())
+	}
+	if a.history != nil {
+		errs = append(errs, a.history.Close())
 	}
 	if a.audit != nil {
 		errs = append(errs, a.audit.Close())

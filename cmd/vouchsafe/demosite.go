@@ -20,6 +20,7 @@ import (
 	"vouchsafe/engine"
 	"vouchsafe/engine/httpapi"
 	"vouchsafe/engine/identity"
+	"vouchsafe/engine/rollout"
 	"vouchsafe/policies"
 )
 
@@ -107,7 +108,7 @@ func (s *serving) demo(ctx context.Context, addr, data string) (err error) {
 	if err != nil {
 		return err
 	}
-	a, err := assemble(ctx, settings{data: data, policies: policies.FS, sites: sites, provider: client, log: s.log,
+	a, err := assemble(ctx, settings{data: data, policies: rollout.Fixed{Name: embeddedPolicies, Files: policies.FS}, sites: sites, provider: client, log: s.log,
 		notFound: config.DefaultNotFoundAfter,
 		demo:     &httpapi.Demo{Origin: shop, Home: shop + "/"},
 		hosts:    func(h string) bool { return h == l.Addr().String() || h == localhost(l) },

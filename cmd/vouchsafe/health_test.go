@@ -12,7 +12,10 @@ import (
 	"vouchsafe/engine"
 	"vouchsafe/engine/audit"
 	"vouchsafe/engine/identity"
+	"vouchsafe/engine/policy"
+	"vouchsafe/engine/rollout"
 	"vouchsafe/engine/store"
+	"vouchsafe/policies"
 )
 
 // TestHealthNamesAnIssuerThatIsDown: a site whose published keys cannot be had
@@ -42,7 +45,17 @@ func TestHealthNamesAnIssuerThatIsDown(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	a := &app{audit: log, state: state, guard: connectors.NewGuard(nil, nil)}
+	history, err := rollout.OpenHistory(filepath.Join(dir, historyFile), store.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer history.Close()
+	inForce, err := rollout.Start(t.Context(), rollout.Options{Source: rollout.Fixed{Name: embeddedPolicies, Files: policies.FS}, History: history,
+		Record: func(context.Context, rollout.Event) error { return nil }, Probe: policy.ProbeOptions{Limit: 100}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := &app{audit: log, state: state, guard: connectors.NewGuard(nil, nil), rollout: inForce}
 	a.sites.Store(&[]siteSettings{{site: engine.Site{ID: "shop"}, verifier: v}})
 	if h := a.health(); !h.Ready || len(h.Degraded) != 0 {
 		t.Errorf("before anybody needed the keys: %+v", h)

@@ -4,60 +4,20 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
-	"path/filepath"
 	"regexp"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
-	"vouchsafe/cmd/vouchsafe/config"
 	"vouchsafe/cmd/vouchsafe/output"
 	"vouchsafe/engine/policy"
-	"vouchsafe/policies"
 )
 
 func (c *cli) policyCommand() *cobra.Command {
-	return group("policy", "Check, test, probe and replay the policies", c.policyCheckCommand(), c.policyTestCommand(), c.policyProbeCommand(), c.policyReplayCommand(), c.policyExplainCommand())
-}
-
-// policyFolder is a policy folder that a command is about.
-type policyFolder struct {
-	fs.FS
-	name string // as it was named, "" for the embedded policies
-}
-
-// policyFolder finds the policies: the argument, else the configuration's, else
-// the embedded ones.
-func (c *cli) policyFolder(args []string) (policyFolder, error) {
-	var name string
-	if len(args) > 0 {
-		name = args[0]
-	} else if c.config != "" {
-		cfg, err := config.LoadWithoutSecrets(c.config)
-		if err != nil {
-			return policyFolder{}, err
-		}
-		name = cfg.Policies
-	}
-	f, err := policiesOf(name, policies.FS)
-	return policyFolder{f, name}, err
-}
-
-// file returns where a file of the folder is, for an editor to open.
-func (f policyFolder) file(name string) string {
-	if name == "" {
-		return f.String()
-	}
-	return filepath.Join(f.name, filepath.FromSlash(name))
-}
-
-func (f policyFolder) String() string {
-	if f.name == "" {
-		return "the embedded policies"
-	}
-	return f.name
+	return group("policy", "Check, test, probe, replay and ship the policies", c.policyCheckCommand(), c.policyTestCommand(), c.policyProbeCommand(),
+		c.policyReplayCommand(), c.policyExplainCommand(), c.policyBundleCommand(),
+		c.policyStatusCommand(), c.policyRollBackCommand(), c.policyResumeCommand(), c.policyRefreshCommand())
 }
 
 func (c *cli) policyCheckCommand() *cobra.Command {

@@ -1,18 +1,15 @@
 package main
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"os"
 	"slices"
-	"time"
 
 	"vouchsafe/cmd/vouchsafe/config"
 	"vouchsafe/cmd/vouchsafe/demo"
 	"vouchsafe/connectors"
 	"vouchsafe/engine"
-	"vouchsafe/engine/audit"
 	"vouchsafe/engine/policy"
 )
 
@@ -92,19 +89,4 @@ func (c *cli) policySites() ([]siteSettings, error) {
 		out = append(out, site)
 	}
 	return out, nil
-}
-
-// recordWaivers puts on record, site by site, that the policy in force is not
-// held to the site's tier.
-func (a *app) recordWaivers(ctx context.Context, set *policy.Set, sites []siteSettings) error {
-	for _, id := range set.Waived() {
-		if !slices.ContainsFunc(sites, func(s siteSettings) bool { return s.site.ID == id }) {
-			continue
-		}
-		a.log.Warn("the policies need not hold this site to its tier; the gate itself still does", "site", id, "policy", set.Revision())
-		if _, err := a.audit.Act(ctx, audit.Act{Time: time.Now().UTC(), Site: id, By: "policy " + set.Revision(), Kind: "tier_waiver"}); err != nil {
-			return fmt.Errorf("recording that the tier of site %s is waived: %w", id, err)
-		}
-	}
-	return nil
 }

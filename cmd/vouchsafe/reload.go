@@ -200,12 +200,35 @@ func (r *reloader) replace(ctx context.Context, c *config.Config) error {
 			}
 		}
 	}
-	if err := r.app.server.SetSites(served); err != nil {
+	catalog, probes, err := probesOf(sites)
+	if err != nil {
 		return err
 	}
-	r.app.sites.Store(&sites)
+	// The policy in force was probed over the actions and sites there were.
+	err = r.app.rollout.WithCatalog(ctx, catalog, probes, func() error {
+		set := r.app.policy.Active()
+		if err := r.app.recordWaivers(ctx, set.Revision(), set.Waived(), r.added(sites)); err != nil {
+			return err
+		}
+		if err := r.app.server.SetSites(served); err != nil {
+			return err
+		}
+		r.app.sites.Store(&sites)
+		return nil
+	})
+	if err != nil {
+		return err
+	}
 	r.published = published
 	return nil
+}
+
+// added are the sites that are not served yet.
+func (r *reloader) added(sites []siteSettings) []siteSettings {
+	served := *r.app.sites.Load()
+	return slices.DeleteFunc(slices.Clone(sites), func(s siteSettings) bool {
+		return slices.ContainsFunc(served, func(known siteSettings) bool { return known.site.ID == s.site.ID })
+	})
 }
 
 // readHelp brings the help folders of all sites into the knowledge base again.

@@ -22,7 +22,6 @@ import (
 	"vouchsafe/connectors/provider"
 	"vouchsafe/engine/httpapi"
 	"vouchsafe/engine/socket"
-	"vouchsafe/policies"
 )
 
 // gcPercent is Go's GOGC for a gate that was not given one.
@@ -117,7 +116,7 @@ func (s *serving) configured(ctx context.Context, path, addr, data string) (err 
 	if err != nil {
 		return err
 	}
-	pol, err := policiesOf(c.Policies, policies.FS)
+	source, err := sourceOf(c.Policies)
 	if err != nil {
 		return err
 	}
@@ -136,7 +135,7 @@ func (s *serving) configured(ctx context.Context, path, addr, data string) (err 
 	if err != nil {
 		return err
 	}
-	a, err := assemble(ctx, settings{data: c.Data, policies: pol, sites: sites, provider: client,
+	a, err := assemble(ctx, settings{data: c.Data, policies: source, rollout: c.Policies, sites: sites, provider: client,
 		limits: limitsOf(c.Limits), notFound: c.Limits.NotFoundAfter, proxies: c.TrustedProxies, log: s.log})
 	if err != nil {
 		return err

@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 
 	"vouchsafe/cmd/vouchsafe/config"
@@ -102,21 +101,6 @@ func manifestsOf(files []string) ([]*connectors.Manifest, error) {
 		problems = append(problems, err)
 	}
 	return out, errors.Join(problems...)
-}
-
-// policiesOf is where the configuration's policies are.
-func policiesOf(path string, embedded fs.FS) (fs.FS, error) {
-	if path == "" {
-		return embedded, nil
-	}
-	info, err := os.Stat(path)
-	if err != nil {
-		return nil, fmt.Errorf("the policies: %w", err)
-	}
-	if !info.IsDir() {
-		return nil, fmt.Errorf("the policies: %s is not a folder", path)
-	}
-	return os.DirFS(path), nil
 }
 
 func limitsOf(l config.Limits) httpapi.Limits {

@@ -21,6 +21,7 @@ type serverStatus struct {
 	Degraded      []string `json:"degraded,omitempty"`
 	Policy        *struct {
 		Revision string `json:"revision"`
+		Note     string `json:"note,omitempty"`
 	} `json:"policy,omitempty"`
 	Sites []struct {
 		ID      string `json:"id"`
@@ -108,7 +109,7 @@ func printStatus(p *output.Printer, s *serverStatus) error {
 		output.Field{Name: "version", Value: s.Version},
 		output.Field{Name: "up for", Value: (time.Duration(s.UptimeSeconds) * time.Second).String()})
 	if s.Policy != nil {
-		fields = append(fields, output.Field{Name: "policy", Value: s.Policy.Revision})
+		fields = append(fields, output.Field{Name: "policy", Value: joined(s.Policy.Revision, s.Policy.Note)})
 	}
 	if s.Audit != nil {
 		state := "writing"

@@ -37,6 +37,10 @@ type Act struct {
 	Route string `json:"route,omitempty"`
 	Uses  int    `json:"uses,omitempty"`
 	Code  string `json:"code,omitempty"`
+	// From is what a policy took the place of, or would have; Reason is why it
+	// was refused.
+	From   string `json:"from,omitempty"`
+	Reason string `json:"reason,omitempty"`
 }
 
 // Act records an act and returns once it is on disk. Like a decision it is

@@ -114,6 +114,7 @@ type status struct {
 
 type policyStatus struct {
 	Revision string `json:"revision"`
+	Note     string `json:"note,omitempty"`
 }
 
 type siteStatus struct {
@@ -135,7 +136,7 @@ func (s *Server) adminStatus(AdminRequest) (any, error) {
 	h := s.o.Health()
 	out := status{Version: s.o.Version, UptimeSeconds: int64(s.o.Clock().Sub(s.started) / time.Second),
 		Ready: h.Ready, Degraded: append([]string{}, h.Degraded...),
-		Policy: policyStatus{Revision: s.o.Policy()}, Sites: []siteStatus{}}
+		Policy: policyStatus{Revision: s.o.Policy(), Note: s.o.PolicyNote()}, Sites: []siteStatus{}}
 	for _, site := range *s.sites.Load() {
 		out.Sites = append(out.Sites, siteStatus{ID: site.id, Name: site.gate.Name,
 			Tier: site.gate.Tier.String(), Actions: len(site.gate.Actions()), TestMode: site.testMode})

@@ -77,9 +77,19 @@ var statuses = map[string]int{
 	engine.CodeConfirmationNeedsFreshToken: http.StatusConflict,
 }
 
+// adminStatuses are of codes that only the admin side answers with, which the
+// public description leaves out.
+var adminStatuses = map[string]int{
+	engine.CodeUnknownRevision: http.StatusNotFound,
+	engine.CodePolicyRefused:   http.StatusConflict,
+}
+
 // statusOf is the one place where a code becomes a status.
 func statusOf(code string) int {
 	if s, ok := statuses[code]; ok {
+		return s
+	}
+	if s, ok := adminStatuses[code]; ok {
 		return s
 	}
 	if strings.HasPrefix(code, "identity_") || code == codeAdminAbsent || code == codeAdminInvalid {

@@ -108,8 +108,10 @@ type Options struct {
 	Logger  *slog.Logger         // discards when nil
 	Health  func() Health        // always ready when nil
 	Policy  func() string        // the active policy's revision, for the status
-	Version string
-	Clock   func() time.Time // time.Now when nil
+	// PolicyNote is what else an operator should know of it, "" for nothing.
+	PolicyNote func() string
+	Version    string
+	Clock      func() time.Time // time.Now when nil
 	// Widget is the script served as /widget.js, and WidgetETag its quoted
 	// entity tag.
 	Widget     []byte
@@ -151,6 +153,9 @@ func New(o Options) (*Server, error) {
 	}
 	if o.Policy == nil {
 		o.Policy = func() string { return "" }
+	}
+	if o.PolicyNote == nil {
+		o.PolicyNote = func() string { return "" }
 	}
 	s := &Server{o: o, started: o.Clock(), keys: newKeyring(o.State, o.Clock), widget: newAsset(o.Widget, o.WidgetETag, scriptType)}
 	var err error

@@ -23,12 +23,6 @@ const stageRecord = "record"
 // because the decisions that it is tried on change.
 const retryRefused = time.Minute
 
-// Codes of what an operator asked for and did not get.
-const (
-	CodeUnknownRevision = "unknown_revision" // it is not kept
-	CodePolicyRefused   = "policy_refused"   // it may not be put in force
-)
-
 // Run asks the source again and again until ctx ends.
 func (r *Rollout) Run(ctx context.Context) {
 	for failures := 0; ; {
@@ -320,7 +314,7 @@ func (r *Rollout) RollBack(ctx context.Context, by, revision string) error {
 	defer r.turn.Unlock()
 	rev, folder, err := r.o.History.folder(revision)
 	if errors.Is(err, ErrUnknownRevision) {
-		return engine.Errorf(CodeUnknownRevision, "No such revision is kept. GET /v1/admin/policy lists those that are.", nil)
+		return engine.Errorf(engine.CodeUnknownRevision, "No such revision is kept. GET /v1/admin/policy lists those that are.", nil)
 	}
 	if err != nil {
 		return err
@@ -371,7 +365,7 @@ func (r *Rollout) declined(ctx context.Context, by, revision string, err error) 
 	if err := r.o.Record(context.WithoutCancel(ctx), e); err != nil {
 		r.o.Logger.Error("that a policy was refused could not be put on record", "policy", revision, "cause", err.Error())
 	}
-	return engine.Errorf(CodePolicyRefused, clipped(refusal.Error()), nil)
+	return engine.Errorf(engine.CodePolicyRefused, clipped(refusal.Error()), nil)
 }
 
 // Resume follows the source again, and takes what it has. Without a hold there

@@ -273,7 +273,7 @@ func TestRollBacksThatAreNone(t *testing.T) {
 	d.offers(good("tea"))
 	d.told()
 	for _, revision := range []string{"", "0123456789abcdef", "../x"} {
-		if err := d.RollBack(t.Context(), "alice", revision); engine.CodeOf(err) != rollout.CodeUnknownRevision {
+		if err := d.RollBack(t.Context(), "alice", revision); engine.CodeOf(err) != engine.CodeUnknownRevision {
 			t.Errorf("RollBack(%q) = %v", revision, err)
 		}
 	}
@@ -282,7 +282,7 @@ func TestRollBacksThatAreNone(t *testing.T) {
 	}
 	// What would open the wall is not returned to either.
 	lax := spoilt("a back door")
-	if err := d.Promote(t.Context(), "alice", "", lax); engine.CodeOf(err) != rollout.CodePolicyRefused || !strings.Contains(err.Error(), "another account") {
+	if err := d.Promote(t.Context(), "alice", "", lax); engine.CodeOf(err) != engine.CodePolicyRefused || !strings.Contains(err.Error(), "another account") {
 		t.Errorf("Promote(a back door) = %v", err)
 	}
 	if kinds, events := d.told(); !slices.Equal(kinds, []string{rollout.Refused}) || events[0].By != "alice" || events[0].Revision != revision(lax) {
@@ -328,7 +328,7 @@ func TestTheLastTenAreKept(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" || err != nil || len(got) != rollout.Kept {
 		t.Errorf("kept (-want +got):\n%s%v", diff, err)
 	}
-	if err := d.RollBack(t.Context(), "alice", revision(good("n1"))); engine.CodeOf(err) != rollout.CodeUnknownRevision {
+	if err := d.RollBack(t.Context(), "alice", revision(good("n1"))); engine.CodeOf(err) != engine.CodeUnknownRevision {
 		t.Errorf("rolling back to the eleventh: %v", err)
 	}
 	if err := d.RollBack(t.Context(), "alice", revision(good("n2"))); err != nil {

@@ -24,7 +24,7 @@ type Config struct {
 	Addr           string         // addr: the public listener; default 127.0.0.1:8080
 	Data           string         // data: folder of what the gate stores; default ./data
 	Keys           string         // keys: folder of the gate's own keys, not inside Data; default ./keys
-	Policies       string         // policies: a folder or a signed bundle; default "", the embedded policies
+	Policies       Policies       // policies: a folder or a signed bundle; default the embedded policies
 	Admin          Admin          // admin
 	Limits         Limits         // limits
 	TrustedProxies []netip.Prefix // trusted_proxies: whose X-Forwarded-For is believed; default nobody's
@@ -76,6 +76,7 @@ type Site struct {
 	Actions      []string       // actions: the manifests that the file's globs match, sorted
 	ActionGlobs  []string       // actions: those globs, as absolute patterns
 	Knowledge    string         // knowledge: folder of Markdown or HTML; default "", no knowledge base
+	RefuseStale  bool           // stale_policy: refuse, or allow (default): personal actions past policies.max_staleness
 	KnowledgeURL string         // knowledge_url: where that folder is published, for citations; default "", no links
 }
 
@@ -91,6 +92,7 @@ func (s Site) Engine() engine.Site {
 		MaxTokenLifetime:  s.Tokens.MaxLifetime,
 		FoldEmailLocal:    s.Tokens.FoldEmailLocal,
 		FreshConfirmation: s.Tokens.FreshConfirmation,
+		RefuseStale:       s.RefuseStale,
 	}
 }
 

@@ -156,7 +156,7 @@ func TestTheDocumentedConfigurationLoads(t *testing.T) {
 		Addr:     "127.0.0.1:8080",
 		Data:     filepath.Join(dir, "data"),
 		Keys:     filepath.Join(dir, "keys"),
-		Policies: filepath.Join(dir, "policies"),
+		Policies: config.Policies{Folder: filepath.Join(dir, "policies")},
 		Limits: config.Limits{
 			PerVisitor: config.Limit{Requests: 120, Per: time.Minute},
 			PerAddress: config.Limit{Requests: 600, Per: time.Minute}, NotFoundAfter: 100 * time.Millisecond,
@@ -232,10 +232,20 @@ data: `+filepath.Join(dir, "elsewhere")+`
 admin:
   addr: localhost:9090
 limits: {per_visitor: off, per_address: 10/s, not_found_after: 250ms}
+policies:
+  bundle: https://bundles.example/p.tar.gz?v=1
+  verify:
+    - {kid: p1, alg: HS256, secret_file: k1.secret}
+    - {kid: p2, alg: EdDSA, public_key_file: ed25519.pem}
+  token_env: TEST_TOKEN_SECRET
+  poll: 30s
+  max_staleness: 1h
+  admission: {coverage: 92.5, replay: {decisions: 100, since: 24h, max_deny_to_allow: 0, max_flips: 7}}
 trusted_proxies: [192.0.2.1, 10.0.0.0/8, "2001:db8::/32"]
 sites:
   - id: shop
     tier: business
+    stale_policy: refuse
     sign_in_url: http://127.0.0.1:3000/in?from=chat
     origins: ["http://localhost:3000", "http://[::1]:3000", "https://www.shop.example:8443"]
     knowledge: help
@@ -272,6 +282,13 @@ connections: {provider: "unix:run/provider.sock", key_file: k1.secret}
 		{"data", got.Data, filepath.Join(dir, "elsewhere")},
 		{"admin", got.Admin, config.Admin{Addr: "localhost:9090"}},
 		{"limits", got.Limits, config.Limits{PerVisitor: config.Limit{Off: true}, PerAddress: config.Limit{Requests: 10, Per: time.Second}, NotFoundAfter: 250 * time.Millisecond}},
+		{"policies", got.Policies, config.Policies{URL: "https://bundles.example/p.tar.gz?v=1", Verify: []config.TokenKey{
+			{Place: config.Place{Line: 10, Key: "policies.verify[0]"}, KID: "p1", Alg: "HS256", Source: config.KeySource{File: filepath.Join(dir, "k1.secret")}},
+			{Place: config.Place{Line: 11, Key: "policies.verify[1]"}, KID: "p2", Alg: "EdDSA", Source: config.KeySource{File: filepath.Join(dir, "ed25519.pem")}}},
+			Token: config.KeySource{Env: "TEST_TOKEN_SECRET"}, Poll: 30 * time.Second, MaxStaleness: time.Hour, Coverage: new(92.5),
+			Replay: &config.PolicyReplay{Decisions: 100, Since: 24 * time.Hour, MaxDenyToAllow: new(0), MaxFlips: new(7)}}},
+		{"stale_policy", shop.Engine().RefuseStale, true},
+		{"stale_policy, left out", got.Sites[1].Engine().RefuseStale, false},
 		{"trusted_proxies", got.TrustedProxies, []netip.Prefix{
 			netip.MustParsePrefix("192.0.2.1/32"), netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("2001:db8::/32")}},
 		{"sign_in_url", shop.SignInURL, "http://127.0.0.1:3000/in?from=chat"},
@@ -291,7 +308,7 @@ connections: {provider: "unix:run/provider.sock", key_file: k1.secret}
 		{"jwks_url", got.Sites[1].Tokens.JWKSURL, "http://127.0.0.1:3000/jwks"},
 		{"connections", got.Connections, config.Connections{
 			Socket: filepath.Join(dir, "run/provider.sock"), Key: config.KeySource{File: filepath.Join(dir, "k1.secret")}}},
-		{"warnings", got.Warnings, []string{"c.yaml:23: sites[0].tokens.test_mode: is on: whoever sends a token is told exactly why it is refused; take it out before visitors come"}},
+		{"warnings", got.Warnings, []string{"c.yaml:33: sites[0].tokens.test_mode: is on: whoever sends a token is told exactly why it is refused; take it out before visitors come"}},
 	} {
 		if diff := cmp.Diff(c.want, c.got, comparePlaces); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", c.name, diff)

@@ -74,10 +74,18 @@ func TestTheStartersCommentsAreSettings(t *testing.T) {
 		t.Fatal(err)
 	}
 	src := string(b)
-	for _, line := range []string{"# policies: ", "# addr: 127", "# - {kid: k2", "# - {kid: k3", "# jwks_url:", "# knowledge_url:"} {
+	for _, line := range []string{"# policies: .", "# addr: 127", "# - {kid: k2", "# - {kid: k3", "# jwks_url:", "# knowledge_url:", "# stale_policy:"} {
 		src = change(t, src, line, strings.TrimPrefix(line, "# "))
 	}
 	src = change(t, src, "  addr: \"\"\n", "")
+	// The longer way to say where policies are, instead of the shorter.
+	src = change(t, src, "policies: ./policies\n", "")
+	i := strings.Index(src, "# policies:\n")
+	j := strings.Index(src[i:], "\n\n")
+	if i < 0 || j < 0 {
+		t.Fatal("the starter has no policies section")
+	}
+	src = src[:i] + strings.ReplaceAll(strings.TrimPrefix(src[i:i+j], "# "), "\n# ", "\n") + src[i+j:]
 	_, err = config.Parse("c.yaml", []byte(src), dir)
 	problems, ok := errors.AsType[*config.Error](err)
 	if !ok {
@@ -88,8 +96,8 @@ func TestTheStartersCommentsAreSettings(t *testing.T) {
 			t.Errorf("line %d: %s: %s", p.Line, p.Key, p.Message)
 		}
 	}
-	if len(problems.Problems) != 2 {
-		t.Errorf("problems: %v; want k2 and k3", err)
+	if len(problems.Problems) != 4 {
+		t.Errorf("problems: %v; want k2, k3, policies.pem and bundles.secret", err)
 	}
 }
 

@@ -42,12 +42,7 @@ func (p *parser) config(root *yaml.Node, c *Config) {
 	if c.Data != "" && c.Keys != "" && within(c.Keys, c.Data) {
 		s.fail("keys", "must not be inside data: whoever copies the data would copy its keys")
 	}
-	if policies := s.text("policies"); policies != "" {
-		c.Policies = p.path(policies)
-		if _, err := os.Stat(c.Policies); err != nil {
-			s.fail("policies", "cannot be read: %v", withoutPath(err))
-		}
-	}
+	c.Policies = p.policies(s)
 	c.Limits = Limits{PerVisitor: defaultPerVisitor, PerAddress: defaultPerAddress, NotFoundAfter: DefaultNotFoundAfter}
 	if l, ok := s.section("limits", "per_visitor", "per_address", "not_found_after"); ok {
 		c.Limits.NotFoundAfter = l.span("not_found_after", DefaultNotFoundAfter, 0, maxNotFoundAfter, time.Millisecond)
@@ -182,11 +177,14 @@ func (p *parser) sites(s section, c *Config) {
 	ids, audiences := map[string]int{}, map[[2]string]int{}
 	for i, n := range s.list("sites") {
 		key := fmt.Sprintf("sites[%d]", i)
-		f, ok := p.section(n, key, "id", "name", "tier", "timezone", "sign_in_url", "origins", "tokens", "actions", "knowledge", "knowledge_url")
+		f, ok := p.section(n, key, "id", "name", "tier", "timezone", "sign_in_url", "origins", "tokens", "actions", "knowledge", "knowledge_url", "stale_policy")
 		if !ok {
 			continue
 		}
 		site := p.site(f)
+		if site.RefuseStale && c.Policies.MaxStaleness == 0 {
+			f.fail("stale_policy", "is refuse, and policies has no max_staleness: the policy would never be stale")
+		}
 		if site.ID != "" {
 			if line, dup := ids[site.ID]; dup {
 				f.fail("id", "is also the id of the site on line %d", line)
@@ -246,6 +244,7 @@ func (p *parser) site(f section) Site {
 		}
 		site.Origins = append(site.Origins, v)
 	})
+	site.RefuseStale = f.choice("stale_policy", "allow", "allow", "refuse") == "refuse"
 	site.Tokens = p.tokens(f)
 	f.texts("actions", func(v string, n *yaml.Node, key string) {
 		site.ActionGlobs = append(site.ActionGlobs, p.path(v))

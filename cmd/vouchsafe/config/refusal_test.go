@@ -29,6 +29,7 @@ func TestNearMisses(t *testing.T) {
 		t.Fatal(err)
 	}
 	const keys = "sites[0].tokens.keys"
+	const verify = "verify: [{kid: p1, alg: HS256, secret_file: k1.secret}]"
 	for _, c := range []struct {
 		name      string
 		old, with string // in documented
@@ -70,6 +71,29 @@ func TestNearMisses(t *testing.T) {
 		{"keys inside data by a link", "keys: ./keys", "keys: ./link/keys", "3: keys: must not be inside data: whoever copies the data would copy its keys"},
 		{"data is a file", "data: ./data", "data: a-file", "2: data: is not a folder"},
 		{"no policies", "policies: ./policies", "policies: ./rego", "4: policies: cannot be read: no such file or directory"},
+		{"policies in a file", "policies: ./policies", "policies: a-file", "4: policies: is not a folder: a signed bundle is written policies: {bundle: ..., verify: [...]}"},
+		{"an unsigned bundle", "policies: ./policies", "policies: {bundle: p.tar.gz}", "4: policies.verify: is missing: a bundle is used only if one of these keys signed it"},
+		{"a pulled unsigned bundle", "policies: ./policies", "policies: {bundle: \"https://b.example/p\", verify: []}", "4: policies.verify: is missing: a bundle is used only if one of these keys signed it"},
+		{"verification turned off", "policies: ./policies", "policies: {bundle: p.tar.gz, verify: false}",
+			"4: policies.verify: must be a list"},
+		{"a bundle over http", "policies: ./policies", "policies: {bundle: \"http://b.example/p\", " + verify + "}", "4: policies.bundle: must be https, unless it is on this machine"},
+		{"a bundle with a password", "policies: ./policies", "policies: {bundle: \"https://u:p@b.example/p\", " + verify + "}", "4: policies.bundle: must not hold a user name or password"},
+		{"folder and bundle", "policies: ./policies", "policies: {folder: ./policies, bundle: p.tar.gz, " + verify + "}", "4: policies.bundle: is set beside folder: want one of them"},
+		{"keys for a folder", "policies: ./policies", "policies: {folder: ./policies, " + verify + "}", "4: policies.verify: is for a bundle, and there is none"},
+		{"a poll of a file", "policies: ./policies", "policies: {bundle: p.tar.gz, poll: 60s, " + verify + "}", "4: policies.poll: is for a bundle that is pulled from a URL"},
+		{"a policy key of no algorithm", "policies: ./policies", "policies: {bundle: p.tar.gz, verify: [{kid: p1, alg: none, secret_file: k1.secret}]}", "4: policies.verify[0].alg: is no signature at all"},
+		{"a policy key in the file", "policies: ./policies", "policies: {bundle: p.tar.gz, verify: [{kid: p1, alg: HS256, secret: abc}]}",
+			"4: policies.verify[0].secret: secrets do not stand in this file: name a file or an environment variable (secret_file or secret_env or public_key_file)\n4: policies.verify[0].secret_file: is missing: name the file that holds the secret, or secret_env"},
+		{"two policy keys of a name", "policies: ./policies", "policies: {bundle: p.tar.gz, verify: [{kid: p1, alg: HS256, secret_file: k1.secret}, {kid: p1, alg: ES256, public_key_file: k2.pem}]}",
+			"4: policies.verify[1].kid: is also the kid of the key on line 4"},
+		{"staleness within a poll", "policies: ./policies", "policies: {bundle: \"https://b.example/p\", poll: 60s, max_staleness: 90s, " + verify + "}",
+			"4: policies.max_staleness: must be at least twice poll (1m), or one lost answer makes the policy stale"},
+		{"staleness without a unit", "policies: ./policies", "policies: {bundle: \"https://b.example/p\", max_staleness: 90, " + verify + "}", "4: policies.max_staleness: needs a unit, such as 60s or 15m"},
+		{"refusing what is never stale", "    tier: pro", "    stale_policy: refuse\n    tier: pro", "11: sites[0].stale_policy: is refuse, and policies has no max_staleness: the policy would never be stale"},
+		{"a coverage past all", "policies: ./policies", "policies: {folder: ./policies, admission: {coverage: 101}}", "4: policies.admission.coverage: must be a number from 0 to 100, in percent"},
+		{"a coverage that is none", "policies: ./policies", "policies: {folder: ./policies, admission: {coverage: .nan}}", "4: policies.admission.coverage: must be a number from 0 to 100, in percent"},
+		{"a budget without a limit", "policies: ./policies", "policies: {folder: ./policies, admission: {replay: {since: 24h}}}", "4: policies.admission.replay: sets no limit: want max_deny_to_allow, max_flips or both"},
+		{"a budget below nothing", "policies: ./policies", "policies: {folder: ./policies, admission: {replay: {max_flips: -1}}}", "4: policies.admission.replay.max_flips: must be a whole number from 0 to 1000000"},
 		{"proxy name", "trusted_proxies: []", "trusted_proxies: [proxy.example]", "7: trusted_proxies[0]: is not an IP address or a range such as 10.0.0.0/8"},
 		{"every proxy", "trusted_proxies: []", "trusted_proxies: [0.0.0.0/0]", "7: trusted_proxies[0]: would trust every address: name the proxies"},
 		{"crooked range", "trusted_proxies: []", "trusted_proxies: [10.0.0.7/8]", "7: trusted_proxies[0]: names an address inside the range; did you mean 10.0.0.0/8?"},
@@ -144,7 +168,7 @@ func TestNearMisses(t *testing.T) {
 		{"no algorithm", "alg: HS256, ", "", "21: " + keys + "[0].alg: is missing: the one algorithm the key is for, such as ES256"},
 		{"alg none", "alg: HS256", "alg: none", "21: " + keys + "[0].alg: is no signature at all"},
 		{"alg in lower case", "alg: HS256", "alg: hs256", "21: " + keys + "[0].alg: must be one of HS256, HS384, HS512, RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, ES512, EdDSA"},
-		{"no kid", "kid: k1, ", "", "21: " + keys + "[0].kid: is missing: the kid of the tokens that this key verifies"},
+		{"no kid", "kid: k1, ", "", "21: " + keys + "[0].kid: is missing: the kid of what this key verifies"},
 		{"kid twice", "kid: k2", "kid: k1", "22: " + keys + "[1].kid: is also the kid of the key on line 21"},
 		{"public key as a secret", "alg: HS256, secret_file: k1.secret", "alg: HS256, public_key_file: k2.pem", "21: " + keys + "[0].public_key_file: is not for HS256, which needs secret_file or secret_env"},
 		{"secret as a public key", "alg: ES256, public_key_file: k2.pem", "alg: ES256, secret_file: k1.secret", "22: " + keys + "[1].secret_file: is not for ES256, which needs public_key_file"},

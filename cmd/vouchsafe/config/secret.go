@@ -107,7 +107,7 @@ var algorithms = map[string]algorithm{
 func (p *parser) tokenKey(k section) TokenKey {
 	key := TokenKey{
 		Place:       Place{Line: k.node.Line, Key: k.key},
-		KID:         k.required("kid", "the kid of the tokens that this key verifies"),
+		KID:         k.required("kid", "the kid of what this key verifies"),
 		NotBefore:   k.moment("not_before"),
 		RetireAfter: k.moment("retire_after"),
 	}
