@@ -252,11 +252,11 @@ func printShipped(p *output.Printer, s *shipped) error {
 		for _, stage := range s.Last.Stages {
 			stages = append(stages, stage.Name)
 		}
-		last := strings.Join(stages, ", ")
+		last := s.Last.Revision + " went through " + strings.Join(stages, ", ")
 		if s.Last.Latency != nil {
-			last += fmt.Sprintf("; takes %s times as long as the one before", strconv.FormatFloat(s.Last.Latency.Ratio, 'f', 2, 64))
+			last += fmt.Sprintf("; it takes %s times as long as the one before", strconv.FormatFloat(s.Last.Latency.Ratio, 'f', 2, 64))
 		}
-		add("admission", "%s of %s", last, s.Last.Revision)
+		add("admission", "%s", last)
 	}
 	if err := p.Object(s, fields...); err != nil {
 		return err
