@@ -27,6 +27,7 @@ func (c *cli) commands() []*cobra.Command {
 		c.adminCommand(),
 		c.kbCommand(),
 		c.connectionCommand(),
+		c.connectorCommand(),
 	}
 }
 
