@@ -36,7 +36,7 @@ import (
 
 // The files in the data folder.
 const (
-	auditFile    = "audit.db"
+	auditDir     = "audit"
 	stateFile    = "state.db"
 	kbFile       = "kb.db"
 	historyFile  = "policies.db"
@@ -48,6 +48,7 @@ const (
 // settings are everything a gate is assembled from, wherever it came from.
 type settings struct {
 	data     string
+	keys     config.Keys
 	policies rollout.Source
 	rollout  config.Policies // beside where they come from
 	sites    []siteSettings
@@ -58,6 +59,11 @@ type settings struct {
 	demo     *httpapi.Demo
 	hosts    func(host string) bool
 	log      *slog.Logger
+}
+
+// auditOptions are those of the decision log.
+func auditOptions(k config.Keys) audit.Options {
+	return audit.Options{Master: k.Master[:], Checkpoint: k.Checkpoint}
 }
 
 // siteSettings is one site to be served.
@@ -103,7 +109,7 @@ func assemble(ctx context.Context, s settings) (_ *app, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if a.audit, err = audit.Open(filepath.Join(s.data, auditFile), store.Options{}); err != nil {
+	if a.audit, err = audit.Open(filepath.Join(s.data, auditDir), auditOptions(s.keys)); err != nil {
 		return nil, err
 	}
 	a.sites.Store(&s.sites)

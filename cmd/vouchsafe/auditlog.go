@@ -2,12 +2,12 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"maps"
 	"net/url"
+	"os"
 	"path/filepath"
 	"strconv"
 	"time"
@@ -41,14 +41,30 @@ func (c *cli) openAudit(ctx context.Context, data string) (auditReader, error) {
 	if !errors.Is(err, errNoServer) {
 		return nil, err
 	}
-	log, err := audit.Open(filepath.Join(at.data, auditFile), store.Options{ReadOnly: true})
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("there is no decision log in %s", at.data)
-	}
+	log, err := at.storedAudit()
 	if err != nil {
 		return nil, err
 	}
 	return storedAudit{log}, nil
+}
+
+// storedAudit opens the log of a server that does not run. What is personal in
+// it takes the master key to read: where the keys folder is gone, it is left
+// out.
+func (p place) storedAudit() (*audit.Log, error) {
+	dir := filepath.Join(p.data, auditDir)
+	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("there is no decision log in %s", p.data)
+	}
+	o := audit.Options{Store: store.Options{ReadOnly: true}}
+	if !keyless(p.keys()) {
+		keys, err := config.LoadKeys(p.keys())
+		if err != nil {
+			return nil, err
+		}
+		o.Master = keys.Master[:]
+	}
+	return audit.Open(dir, o)
 }
 
 // storedAudit is the file of a server that does not run.
@@ -93,7 +109,7 @@ func (s *servedAudit) list(q audit.Query) ([]audit.Entry, error) {
 		return nil, err
 	}
 	for i := range got.Decisions {
-		if err := readAbout(&got.Decisions[i]); err != nil {
+		if err := got.Decisions[i].ReadAbout(); err != nil {
 			return nil, err
 		}
 	}
@@ -109,22 +125,11 @@ func (s *servedAudit) show(id string) (audit.Entry, error) {
 	if err != nil {
 		return e, err
 	}
-	return e, readAbout(&e)
+	return e, e.ReadAbout()
 }
 
 func (s *servedAudit) close() error {
 	s.client.close()
-	return nil
-}
-
-// readAbout fills in what an entry does not carry over the wire.
-func readAbout(e *audit.Entry) error {
-	if len(e.Decision.Input) == 0 {
-		return nil
-	}
-	if err := json.Unmarshal(e.Decision.Input, &e.About); err != nil {
-		return fmt.Errorf("reading the input of decision %s: %w", e.Decision.ID, err)
-	}
 	return nil
 }
 

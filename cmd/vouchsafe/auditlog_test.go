@@ -10,14 +10,13 @@ import (
 	"vouchsafe/engine"
 	"vouchsafe/engine/audit"
 	"vouchsafe/engine/policy"
-	"vouchsafe/engine/store"
 	"vouchsafe/policies"
 )
 
 // TestListAllTurnsPages reads more decisions than one page holds: each once,
 // newest first, and no more than were asked for.
 func TestListAllTurnsPages(t *testing.T) {
-	log, err := audit.Open(filepath.Join(t.TempDir(), auditFile), store.Options{})
+	log, err := audit.Open(filepath.Join(t.TempDir(), auditDir), audit.Options{Master: make([]byte, 32)})
 	if err != nil {
 		t.Fatalf("audit.Open: %v", err)
 	}
@@ -38,12 +37,13 @@ func TestListAllTurnsPages(t *testing.T) {
 	for _, test := range []struct{ limit, want int }{
 		{1, 1}, {auditPage, auditPage}, {auditPage + 1, auditPage + 1}, {total, total}, {total + 1000, total},
 	} {
-		last, n := "~", 0
+		last, seen, n := map[string]uint64{"a": total, "b": total}, map[string]bool{}, 0
 		err := listAll(storedAudit{log}, audit.Query{}, test.limit, func(e *audit.Entry) error {
-			if e.Decision.ID >= last {
-				t.Fatalf("limit %d: %s comes after %s, want newest first and each once", test.limit, e.Decision.ID, last)
+			if e.Seq >= last[e.Site] || seen[e.Decision.ID] {
+				t.Fatalf("limit %d: record %d of site %s comes after record %d, want newest first and each once", test.limit, e.Seq, e.Site, last[e.Site])
 			}
-			last, n = e.Decision.ID, n+1
+			last[e.Site], seen[e.Decision.ID] = e.Seq, true
+			n++
 			return nil
 		})
 		if err != nil || n != test.want {

@@ -56,6 +56,14 @@ type place struct {
 	config *config.Config // nil for the demo
 }
 
+// keys is the folder of the gate's own keys.
+func (p place) keys() string {
+	if p.config == nil {
+		return demoKeys(p.data)
+	}
+	return p.config.Keys
+}
+
 // dataFlag adds --data to a command.
 func dataFlag(cmd *cobra.Command, data *string) {
 	cmd.PersistentFlags().StringVar(data, "data", "",

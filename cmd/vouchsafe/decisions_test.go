@@ -3,16 +3,18 @@ package main
 import (
 	"context"
 	"encoding/base64"
+	"os"
 	"path/filepath"
 	"strings"
+	"testing"
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"vouchsafe/cmd/vouchsafe/config"
 	"vouchsafe/engine"
 	"vouchsafe/engine/audit"
 	"vouchsafe/engine/policy"
-	"vouchsafe/engine/store"
 	"vouchsafe/policies"
 )
 
@@ -25,7 +27,10 @@ func recordDecisions(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	set, err := policy.Compile(policies.FS)
 	ts.Check(err)
-	log, err := audit.Open(filepath.Join(ts.MkAbs(args[0]), auditFile), store.Options{})
+	data := ts.MkAbs(args[0])
+	keys, err := keysBeside(data)
+	ts.Check(err)
+	log, err := audit.Open(filepath.Join(data, auditDir), auditOptions(keys))
 	ts.Check(err)
 	start := time.Date(2026, 11, 20, 9, 0, 0, 0, time.UTC)
 	site := &engine.Site{ID: "demo", Tier: engine.Pro, MaxTokenLifetime: 15 * time.Minute}
@@ -53,6 +58,28 @@ func recordDecisions(ts *testscript.TestScript, neg bool, args []string) {
 	record("WITHHELD", 2, audit.Decision{Decision: engine.Decision{Allow: true},
 		Input: input("alex@example.com", "2002")}, &audit.Outcome{Code: engine.CodeNotFound, Problem: "the owner is another", Withheld: []string{engine.CodeNotOwner}})
 	ts.Check(log.Close())
+}
+
+// keysBeside are the keys that init made beside a data folder, or else the
+// demo's, made now.
+func keysBeside(data string) (config.Keys, error) {
+	dir := filepath.Join(filepath.Dir(data), "keys")
+	if _, err := os.Stat(dir); err != nil {
+		dir = demoKeys(data)
+		if _, err := config.EnsureKeys(dir); err != nil {
+			return config.Keys{}, err
+		}
+	}
+	return config.LoadKeys(dir)
+}
+
+func testKeys(t testing.TB, data string) config.Keys {
+	t.Helper()
+	keys, err := keysBeside(data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return keys
 }
 
 // editToken makes a hostile token of an honest one. `token none FILE` writes it

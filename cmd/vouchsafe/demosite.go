@@ -33,6 +33,10 @@ const (
 // shopDir is the demo shop's own folder.
 func shopDir(data string) string { return filepath.Join(data, "demo", "shop") }
 
+// demoKeys is the folder of the demo gate's own keys. It is inside the data
+// folder, where a real gate's may not be: they guard nothing but the demo.
+func demoKeys(data string) string { return filepath.Join(data, "demo", "keys") }
+
 // shopCommand is the demo shop's process. `serve` starts it.
 func (c *cli) shopCommand() *cobra.Command {
 	var o demo.Options
@@ -108,7 +112,11 @@ func (s *serving) demo(ctx context.Context, addr, data string) (err error) {
 	if err != nil {
 		return err
 	}
-	a, err := assemble(ctx, settings{data: data, policies: rollout.Fixed{Name: embeddedPolicies, Files: policies.FS}, sites: sites, provider: client, log: s.log,
+	keys, err := readyKeys(demoKeys(data), data, s.log)
+	if err != nil {
+		return err
+	}
+	a, err := assemble(ctx, settings{data: data, keys: keys, policies: rollout.Fixed{Name: embeddedPolicies, Files: policies.FS}, sites: sites, provider: client, log: s.log,
 		notFound: config.DefaultNotFoundAfter,
 		demo:     &httpapi.Demo{Origin: shop, Home: shop + "/"},
 		hosts:    func(h string) bool { return h == l.Addr().String() || h == localhost(l) },

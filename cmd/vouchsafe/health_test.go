@@ -22,7 +22,7 @@ import (
 // is named, and the gate still serves the others.
 func TestHealthNamesAnIssuerThatIsDown(t *testing.T) {
 	dir := t.TempDir()
-	log, err := audit.Open(filepath.Join(dir, auditFile), store.Options{})
+	log, err := audit.Open(filepath.Join(dir, auditDir), audit.Options{Master: make([]byte, 32)})
 	if err != nil {
 		t.Fatal(err)
 	}

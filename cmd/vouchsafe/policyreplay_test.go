@@ -13,7 +13,6 @@ import (
 	"vouchsafe/engine"
 	"vouchsafe/engine/audit"
 	"vouchsafe/engine/policy"
-	"vouchsafe/engine/store"
 	"vouchsafe/policies"
 )
 
@@ -44,7 +43,7 @@ func writeLog(t testing.TB, data string, total int) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	log, err := audit.Open(filepath.Join(data, auditFile), store.Options{})
+	log, err := audit.Open(filepath.Join(data, auditDir), auditOptions(testKeys(t, data)))
 	if err != nil {
 		t.Fatal(err)
 	}

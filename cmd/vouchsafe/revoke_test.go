@@ -73,7 +73,7 @@ func fetch(ts *testscript.TestScript, neg bool, args []string) {
 func TestRevocationRoutes(t *testing.T) {
 	ctx := context.Background()
 	dir := t.TempDir()
-	log, err := audit.Open(filepath.Join(dir, auditFile), store.Options{})
+	log, err := audit.Open(filepath.Join(dir, auditDir), audit.Options{Master: make([]byte, 32)})
 	if err != nil {
 		t.Fatal(err)
 	}

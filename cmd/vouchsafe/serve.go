@@ -108,7 +108,8 @@ func (s *serving) configured(ctx context.Context, path, addr, data string) (err 
 			return err
 		}
 	}
-	if err := readyKeys(c, s.log); err != nil {
+	keys, err := readyKeys(c.Keys, c.Data, s.log)
+	if err != nil {
 		return err
 	}
 	published := keySets{}
@@ -135,7 +136,7 @@ func (s *serving) configured(ctx context.Context, path, addr, data string) (err 
 	if err != nil {
 		return err
 	}
-	a, err := assemble(ctx, settings{data: c.Data, policies: source, rollout: c.Policies, sites: sites, provider: client,
+	a, err := assemble(ctx, settings{data: c.Data, keys: keys, policies: source, rollout: c.Policies, sites: sites, provider: client,
 		limits: limitsOf(c.Limits), notFound: c.Limits.NotFoundAfter, proxies: c.TrustedProxies, log: s.log})
 	if err != nil {
 		return err
@@ -150,17 +151,16 @@ func (s *serving) configured(ctx context.Context, path, addr, data string) (err 
 
 // readyKeys sees that the gate's keys are there. They are made only where
 // nothing was ever stored: a key that was lost is never replaced in silence.
-func readyKeys(c *config.Config, log *slog.Logger) error {
-	_, err := os.Stat(filepath.Join(c.Data, auditFile))
-	if errors.Is(err, fs.ErrNotExist) && keyless(c.Keys) {
-		made, err := config.EnsureKeys(c.Keys)
+func readyKeys(dir, data string, log *slog.Logger) (config.Keys, error) {
+	_, err := os.Stat(filepath.Join(data, auditDir))
+	if errors.Is(err, fs.ErrNotExist) && keyless(dir) {
+		made, err := config.EnsureKeys(dir)
 		if err != nil {
-			return err
+			return config.Keys{}, err
 		}
-		log.Info("made the gate's keys; keep a copy of them in a safe place", "folder", c.Keys, "keys", made)
+		log.Info("made the gate's keys; keep a copy of them in a safe place", "folder", dir, "keys", made)
 	}
-	_, err = config.LoadKeys(c.Keys)
-	return err
+	return config.LoadKeys(dir)
 }
 
 // keyless reports a keys folder that is not there, or that holds only the

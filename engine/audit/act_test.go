@@ -11,13 +11,12 @@ import (
 
 	"vouchsafe/engine"
 	"vouchsafe/engine/audit"
-	"vouchsafe/engine/store"
 )
 
 func TestActs(t *testing.T) {
 	ctx := context.Background()
-	path := filepath.Join(t.TempDir(), "audit.db")
-	l, err := audit.Open(path, store.Options{})
+	path := filepath.Join(t.TempDir(), "audit")
+	l, err := audit.Open(path, audit.Options{Master: make([]byte, 32)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -37,7 +36,7 @@ func TestActs(t *testing.T) {
 		t.Errorf("an act that cannot be recorded: %v, want audit_unavailable", err)
 	}
 
-	if l, err = audit.Open(path, store.Options{}); err != nil {
+	if l, err = audit.Open(path, audit.Options{Master: make([]byte, 32)}); err != nil {
 		t.Fatal(err)
 	}
 	defer l.Close()

@@ -2,258 +2,449 @@
 // said, and what was then done.
 //
 // Decision returns only when the record is on disk, so that whoever acts after
-// it has proof that the act was decided. It promises nothing to whoever can
-// write the file behind the server's back.
+// it has proof that the act was decided. Each site's records are the leaves of
+// an RFC 6962 tree, so that a change behind the server's back shows to whoever
+// kept a signed checkpoint of it elsewhere; to whoever did not, and faces
+// somebody who owns both the log and the key, the log proves nothing. What is
+// personal in a record is enciphered, each person's under a key of their own.
 package audit
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
+	"crypto/ed25519"
 	"errors"
 	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
-	"go.etcd.io/bbolt"
-
+	"vouchsafe/engine"
 	"vouchsafe/engine/store"
-)
-
-// FileKind is what the log's file calls itself.
-const FileKind = "audit"
-
-var (
-	sitesBucket     = []byte("sites")
-	decisionsBucket = []byte("decisions")
-	outcomesBucket  = []byte("outcomes")
 )
 
 // ErrNotFound means that the log holds no such decision.
 var ErrNotFound = errors.New("no such decision")
 
+// Options tune a Log. Zero values are useful but for Master.
+type Options struct {
+	// Master is the 32 bytes that people's keys are sealed with. A log that is
+	// only read may be opened without it: what is enciphered is then left out.
+	Master []byte
+	// Checkpoint signs the state of the log; without it there are no
+	// checkpoints.
+	Checkpoint ed25519.PrivateKey
+	// People is the file of people's keys; people.db beside the log's folder
+	// when "".
+	People string
+	// Segment is how large a file grows before the next is begun, in bytes; 128
+	// MiB when 0.
+	Segment int64
+	// SegmentAge is how old a file gets before the next is begun; a week when 0.
+	// Retention drops whole files, so a record outlives its time by so much.
+	SegmentAge time.Duration
+	// Store tunes the writing. Its OpenFile opens segments that are written.
+	Store store.Options
+}
+
+const (
+	defaultSegment    = 128 << 20
+	defaultSegmentAge = 7 * 24 * time.Hour
+	// idleFile is how long a sealed segment's file stays open unread.
+	idleFile = 10 * time.Minute
+)
+
 // Log is the decision log.
 type Log struct {
-	db   *store.DB
-	bufs sync.Pool
+	dir    string
+	o      Options
+	people *people
+	sealer Sealer
+	group  *store.Group[*item] // nil when read-only
+	bufs   sync.Pool
+
+	written  int64 // of the last batch; the writer's alone
+	sealing  sync.WaitGroup
+	tidied   time.Time
+	pendingK sync.Mutex
+	pending  generations[string, *personKey] // keys of decisions that wait for their outcome
+
+	mu       sync.RWMutex
+	segments []*segment // oldest first; the last one takes records
+	broken   error      // why the last write failed; nil when healthy
+	changed  chan struct{}
+
+	lost atomic.Int64
 }
 
-// Open opens the log at path.
-func Open(path string, o store.Options) (*Log, error) {
-	db, err := store.Open(path, FileKind, o)
-	if err != nil {
-		return nil, fmt.Errorf("opening the audit log: %w", err)
+// Open opens or makes the log in the folder dir.
+func Open(dir string, o Options) (_ *Log, err error) {
+	if o.Segment == 0 {
+		o.Segment = defaultSegment
 	}
-	return &Log{db: db, bufs: sync.Pool{New: func() any { b := make([]byte, 0, 2048); return &b }}}, nil
+	if o.SegmentAge == 0 {
+		o.SegmentAge = defaultSegmentAge
+	}
+	if o.People == "" {
+		o.People = filepath.Join(filepath.Dir(dir), "people.db")
+	}
+	l := &Log{dir: dir, o: o, changed: make(chan struct{}), bufs: sync.Pool{New: func() any { b := make([]byte, 0, 2048); return &b }}}
+	defer func() {
+		if err != nil {
+			l.closeFiles()
+			err = fmt.Errorf("opening the audit log: %w", err)
+		}
+	}()
+	if err := l.refuseOld(); err != nil {
+		return nil, err
+	}
+	numbers, err := l.files()
+	if err != nil {
+		return nil, err
+	}
+	ro := o.Store.ReadOnly
+	if ro && len(numbers) == 0 {
+		return nil, fmt.Errorf("there is none in %s: %w", dir, fs.ErrNotExist)
+	}
+	keys := o.Store
+	keys.OpenFile = nil
+	if ro && o.Master != nil {
+		if _, err := os.Stat(o.People); errors.Is(err, fs.ErrNotExist) {
+			o.Master = nil // nobody's key is here
+		}
+	}
+	if l.people, err = openPeople(o.People, o.Master, keys); err != nil {
+		return nil, err
+	}
+	l.sealer = Sealer{l.people}
+	for i, n := range numbers {
+		if err := l.openOne(n, i == len(numbers)-1); err != nil {
+			return nil, err
+		}
+	}
+	if ro {
+		return l, nil
+	}
+	if last := l.active(); last == nil || last.sealed {
+		if err := l.begin(); err != nil {
+			return nil, err
+		}
+	}
+	l.written = l.lastWritten()
+	l.group = store.NewGroup(o.Store, l.write, l.idle)
+	return l, nil
 }
 
-// Close finishes the writes that wait and closes the file.
-func (l *Log) Close() error { return l.db.Close() }
+// refuseOld refuses the one file that the log was before it had segments.
+func (l *Log) refuseOld() error {
+	old := filepath.Join(filepath.Dir(l.dir), "audit.db")
+	if _, err := os.Stat(old); err == nil {
+		return fmt.Errorf("%s is a decision log of an older version, which this one does not read: move it away, and keep it with the version that wrote it", old)
+	}
+	return nil
+}
+
+// files lists the numbers of the segments, and clears away what a crash left
+// half made.
+func (l *Log) files() ([]uint64, error) {
+	entries, err := os.ReadDir(l.dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	var out []uint64
+	for _, e := range entries {
+		name := e.Name()
+		if strings.HasSuffix(name, ".new") && !l.o.Store.ReadOnly {
+			if err := os.Remove(filepath.Join(l.dir, name)); err != nil {
+				return nil, err
+			}
+			continue
+		}
+		if text, ok := strings.CutSuffix(name, ".db"); ok {
+			n, err := strconv.ParseUint(text, 10, 64)
+			if err != nil || name != segmentName(n) {
+				return nil, fmt.Errorf("%s is no segment of the log", name)
+			}
+			out = append(out, n)
+		}
+	}
+	slices.Sort(out)
+	return out, nil
+}
+
+// openOne opens a segment and checks that it goes on where the one before ends.
+func (l *Log) openOne(n uint64, last bool) error {
+	path := filepath.Join(l.dir, segmentName(n))
+	o := l.o.Store
+	if !last {
+		o = store.Options{ReadOnly: true}
+	} else if !o.ReadOnly {
+		o.Map = l.mapSize()
+	}
+	s, err := openSegment(path, n, o)
+	if err != nil {
+		return err
+	}
+	if before := l.active(); before != nil {
+		if err := follows(before, s); err != nil {
+			s.close()
+			return fmt.Errorf("%s does not go on where %s ends: %w", segmentName(n), segmentName(before.number), err)
+		}
+	}
+	l.segments = append(l.segments, s)
+	if last || s.sealed || l.o.Store.ReadOnly {
+		return nil
+	}
+	// The server ended while it sealed this one.
+	if err := s.close(); err != nil {
+		return err
+	}
+	return s.sealAgain()
+}
+
+// follows checks that a segment begins with the trees that another ends with.
+func follows(before, s *segment) error {
+	if s.number != before.number+1 {
+		return errors.New("a file between them is missing")
+	}
+	for site, p := range before.sites {
+		next, ok := s.sites[site]
+		if !ok || next.base.size != p.tree.size || !slices.Equal(next.base.peaks, p.tree.peaks) {
+			return fmt.Errorf("site %s has %d records there", site, p.tree.size)
+		}
+	}
+	for site, p := range s.sites {
+		if _, known := before.sites[site]; !known && p.base.size != 0 {
+			return fmt.Errorf("the first %d records of site %s are missing", p.base.size, site)
+		}
+	}
+	return nil
+}
+
+// mapSize is address space for a whole segment, so that a growing file is not
+// mapped anew while somebody reads it.
+func (l *Log) mapSize() int { return int(l.o.Segment + l.o.Segment/4) }
+
+// active is the segment that takes records, nil when there is none.
+func (l *Log) active() *segment {
+	if len(l.segments) == 0 {
+		return nil
+	}
+	return l.segments[len(l.segments)-1]
+}
+
+// begin makes the next segment.
+func (l *Log) begin() error {
+	number, bases := uint64(1), map[string]*tree{}
+	if last := l.active(); last != nil {
+		number = last.number + 1
+		for site, p := range last.sites {
+			bases[site] = p.tree
+		}
+	}
+	o := l.o.Store
+	o.Map = l.mapSize()
+	s, err := newSegment(filepath.Join(l.dir, segmentName(number)), number, bases, o)
+	if err != nil {
+		return err
+	}
+	l.mu.Lock()
+	l.segments = append(slices.Clip(l.segments), s)
+	l.mu.Unlock()
+	return nil
+}
+
+// lastWritten is the stamp of the newest record, over all sites.
+func (l *Log) lastWritten() int64 {
+	var last int64
+	for _, site := range l.Sites() {
+		if from, end := l.Range(site); end > from {
+			// What cannot be read now is found by whoever asks for it.
+			l.record(site, end-1, func(f *form) error {
+				last = max(last, f.written)
+				return nil
+			})
+		}
+	}
+	return last
+}
+
+// Close finishes the writes that wait and closes the files.
+func (l *Log) Close() error {
+	if l.group != nil {
+		l.group.Close()
+	}
+	l.sealing.Wait()
+	return l.closeFiles()
+}
+
+func (l *Log) closeFiles() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var errs []error
+	for _, s := range l.segments {
+		errs = append(errs, s.close())
+	}
+	if l.people != nil {
+		errs = append(errs, l.people.close())
+	}
+	return errors.Join(errs...)
+}
 
 // Health returns nil when decisions can be recorded, else why not.
-func (l *Log) Health() error { return l.db.Health() }
+func (l *Log) Health() error {
+	l.mu.RLock()
+	broken := l.broken
+	l.mu.RUnlock()
+	if broken != nil {
+		return broken
+	}
+	return l.people.health()
+}
 
 // Waiting returns how many records wait for the disk.
-func (l *Log) Waiting() int { return l.db.Waiting() }
+func (l *Log) Waiting() int {
+	if l.group == nil {
+		return 0
+	}
+	return l.group.Waiting()
+}
+
+// Lost returns how many acknowledged records were found missing when a broken
+// file was opened again. It is 0, or something is very wrong: then nothing is
+// acknowledged until somebody has looked.
+func (l *Log) Lost() int64 { return l.lost.Load() }
+
+// Sites returns the sites that have records, in order.
+func (l *Log) Sites() []string {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	last := l.active()
+	if last == nil {
+		return nil
+	}
+	return slices.Sorted(maps.Keys(last.sites))
+}
+
+// Range returns the number of a site's first record that is still kept, and the
+// number that its next record will have.
+func (l *Log) Range(site string) (from, end uint64) {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	last := l.active()
+	if last == nil || last.sites[site] == nil {
+		return 0, 0
+	}
+	end = last.sites[site].end()
+	from = end
+	for _, s := range l.segments {
+		if p := s.sites[site]; p != nil && !p.bare && p.end() > p.from() {
+			return p.from(), end
+		}
+	}
+	return from, end
+}
+
+// Changed returns a channel that is closed when the log has grown since.
+func (l *Log) Changed() <-chan struct{} {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	return l.changed
+}
 
 // Decision records d and returns once it is on disk. The caller's context may
 // end before; the record is written all the same.
 func (l *Log) Decision(ctx context.Context, d *Decision) error {
+	if l.group == nil {
+		return store.Unavailable(store.ErrBroken)
+	}
 	buf := l.bufs.Get().(*[]byte)
-	*buf = d.AppendJSON((*buf)[:0])
-	// bbolt reads key and value until the transaction ends, which it has when
-	// put returns.
-	err := l.put(ctx, d.Site, decisionsBucket, d.ID, *buf)
-	l.bufs.Put(buf)
-	return err
+	defer l.bufs.Put(buf)
+	var key *personKey
+	var err error
+	if *buf, key, err = l.sealer.decision(ctx, (*buf)[:0], d); err != nil {
+		return unavailable(err)
+	}
+	if err := l.submit(ctx, d.Site, *buf); err != nil {
+		return err
+	}
+	if d.Allow && !d.Asked {
+		l.pendingK.Lock()
+		l.pending.put(d.ID, key)
+		l.pendingK.Unlock()
+	}
+	return nil
 }
 
 // Outcome records what became of a decision that was allowed.
 func (l *Log) Outcome(ctx context.Context, site string, o Outcome) error {
-	o.Version = recordVersion
-	b, err := json.Marshal(o)
+	if l.group == nil {
+		return store.Unavailable(store.ErrBroken)
+	}
+	o.Version = formVersion
+	buf := l.bufs.Get().(*[]byte)
+	defer l.bufs.Put(buf)
+	var err error
+	*buf, err = l.sealer.outcome((*buf)[:0], site, o, func() (*personKey, error) { return l.keyOfDecision(ctx, site, o) })
 	if err != nil {
-		return fmt.Errorf("encoding an outcome: %w", err)
+		return unavailable(err)
 	}
-	return l.put(ctx, site, outcomesBucket, o.Decision, b)
+	return l.submit(ctx, site, *buf)
 }
 
-func (l *Log) put(ctx context.Context, site string, bucket []byte, key string, value []byte) error {
-	return l.db.Commit(context.WithoutCancel(ctx), func(tx *bbolt.Tx) error {
-		b, err := siteBucket(tx, site, bucket)
-		if err != nil {
-			return err
-		}
-		// Ids rise with time, so nearly every record goes to the end.
-		b.FillPercent = 0.9
-		return b.Put([]byte(key), value)
-	})
-}
-
-func siteBucket(tx *bbolt.Tx, site string, bucket []byte) (*bbolt.Bucket, error) {
-	sites := tx.Bucket(sitesBucket)
-	if sites == nil {
-		var err error
-		if sites, err = tx.CreateBucket(sitesBucket); err != nil {
-			return nil, err
-		}
+// keyOfDecision is the key of whom a decision is about. Where that is gone the
+// outcome goes under the site's key of the day, which is nobody's.
+func (l *Log) keyOfDecision(ctx context.Context, site string, o Outcome) (*personKey, error) {
+	l.pendingK.Lock()
+	k, ok := l.pending.get(o.Decision)
+	l.pendingK.Unlock()
+	if ok {
+		return k, nil
 	}
-	s := sites.Bucket([]byte(site))
-	if s == nil {
-		var err error
-		if s, err = sites.CreateBucket([]byte(site)); err != nil {
-			return nil, err
-		}
-	}
-	if b := s.Bucket(bucket); b != nil {
-		return b, nil
-	}
-	return s.CreateBucket(bucket)
-}
-
-// Query selects decisions. Zero fields select all.
-type Query struct {
-	Site, Subject, Action, Code, Conversation string
-	Allow                                     *bool
-	Since, Until                              time.Time
-	// Before is the id of a decision: only older ones are listed.
-	Before string
-	Limit  int // 50 when 0
-}
-
-// MaxLimit is the most entries List returns at once.
-const MaxLimit = 1000
-
-// List returns the newest decisions that match, newest first.
-func (l *Log) List(q Query) ([]Entry, error) {
-	if q.Limit <= 0 {
-		q.Limit = 50
-	}
-	q.Limit = min(q.Limit, MaxLimit)
-	var out []Entry
-	err := l.db.View(func(tx *bbolt.Tx) error {
-		sites := tx.Bucket(sitesBucket)
-		if sites == nil {
+	err := l.find(site, idTerm(o.Decision), func(f *form) error {
+		if f.kind != KindDecision || string(f.id) != o.Decision || len(f.visitor) < keyIDSize {
 			return nil
 		}
-		return sites.ForEachBucket(func(site []byte) error {
-			if q.Site != "" && q.Site != string(site) {
-				return nil
-			}
-			found, err := listSite(sites.Bucket(site), string(site), q)
-			out = append(out, found...)
-			return err
-		})
+		var err error
+		k, err = l.people.byID(keyID(f.visitor[:keyIDSize]))
+		return errors.Join(err, errFound)
 	})
-	if err != nil {
+	if err != nil && !errors.Is(err, errFound) {
 		return nil, err
 	}
-	slices.SortFunc(out, func(a, b Entry) int { return strings.Compare(b.Decision.ID, a.Decision.ID) })
-	return out[:min(len(out), q.Limit)], nil
+	if k != nil {
+		return k, nil
+	}
+	return l.people.keyOf(ctx, l.people.hash(byDay, site, day(o.Time)), personID{})
 }
 
-func listSite(s *bbolt.Bucket, site string, q Query) ([]Entry, error) {
-	decisions, outcomes := s.Bucket(decisionsBucket), s.Bucket(outcomesBucket)
-	if decisions == nil {
-		return nil, nil
+// Act records an act and returns once it is on disk. Like a decision it is
+// recorded before it is carried out.
+func (l *Log) Act(ctx context.Context, a Act) (id string, err error) {
+	if l.group == nil {
+		return "", store.Unavailable(store.ErrBroken)
 	}
-	var out []Entry
-	c := decisions.Cursor()
-	k, v := c.Last()
-	if q.Before != "" {
-		// Seek goes to the first key at or after Before; the one before it is
-		// the newest that is older.
-		if at, _ := c.Seek([]byte(q.Before)); at != nil {
-			k, v = c.Prev()
-		}
+	a.Version, a.ID = formVersion, engine.NewID("a", a.Time)
+	b, err := l.sealer.act(ctx, nil, a)
+	if err != nil {
+		return "", unavailable(err)
 	}
-	for ; k != nil && len(out) < q.Limit; k, v = c.Prev() {
-		e, err := decode(site, k, v, outcomes)
-		if err != nil {
-			return nil, err
-		}
-		if !q.Since.IsZero() && e.Decision.Time.Before(q.Since) {
-			break
-		}
-		if q.matches(&e) {
-			out = append(out, e)
-		}
-	}
-	return out, nil
+	return a.ID, l.submit(ctx, a.Site, b)
 }
 
-func (q *Query) matches(e *Entry) bool {
-	switch {
-	case !q.Until.IsZero() && !e.Decision.Time.Before(q.Until),
-		q.Subject != "" && q.Subject != e.About.Identity.Subject,
-		q.Action != "" && q.Action != e.About.Action.Name,
-		q.Conversation != "" && q.Conversation != e.About.Conversation.ID,
-		q.Allow != nil && *q.Allow != e.Decision.Allow:
-		return false
-	}
-	if q.Code == "" {
-		return true
-	}
-	return slices.Contains(e.Decision.Reasons, q.Code) ||
-		e.Outcome != nil && (e.Outcome.Code == q.Code || slices.Contains(e.Outcome.Withheld, q.Code))
-}
-
-// Show returns one decision with its outcome.
-func (l *Log) Show(id string) (Entry, error) {
-	var out Entry
-	err := l.db.View(func(tx *bbolt.Tx) error {
-		sites := tx.Bucket(sitesBucket)
-		if sites == nil {
-			return ErrNotFound
-		}
-		found := false
-		err := sites.ForEachBucket(func(site []byte) error {
-			s := sites.Bucket(site)
-			decisions := s.Bucket(decisionsBucket)
-			if decisions == nil {
-				return nil
-			}
-			v := decisions.Get([]byte(id))
-			if v == nil {
-				return nil
-			}
-			found = true
-			var err error
-			out, err = decode(string(site), []byte(id), v, s.Bucket(outcomesBucket))
-			return err
-		})
-		if err == nil && !found {
-			err = ErrNotFound
-		}
+// unavailable is the refusal for whatever kept a record from being made.
+func unavailable(err error) error {
+	if _, coded := errors.AsType[*engine.Error](err); coded {
 		return err
-	})
-	return out, err
-}
-
-// decode copies a stored decision and its outcome out of the transaction.
-func decode(site string, key, value []byte, outcomes *bbolt.Bucket) (Entry, error) {
-	e := Entry{Site: site}
-	if err := json.Unmarshal(bytes.Clone(value), &e.Decision); err != nil {
-		return e, fmt.Errorf("reading decision %s: %w", key, err)
 	}
-	if e.Decision.Version != recordVersion {
-		return e, fmt.Errorf("reading decision %s: version %d is not known", key, e.Decision.Version)
-	}
-	if len(e.Decision.Input) > 0 {
-		if err := json.Unmarshal(e.Decision.Input, &e.About); err != nil {
-			return e, fmt.Errorf("reading the input of decision %s: %w", key, err)
-		}
-	}
-	if outcomes == nil {
-		return e, nil
-	}
-	if v := outcomes.Get(key); v != nil {
-		e.Outcome = new(Outcome)
-		if err := json.Unmarshal(v, e.Outcome); err != nil {
-			return e, fmt.Errorf("reading the outcome of decision %s: %w", key, err)
-		}
-	}
-	return e, nil
+	return store.Unavailable(err)
 }

@@ -2,19 +2,15 @@ package audit
 
 import (
 	"encoding/json"
-	"strconv"
 	"time"
 
 	"vouchsafe/engine"
 )
 
-// recordVersion is written into every record; a reader refuses one it does not
-// know.
-const recordVersion = 1
-
-// Question is the exact input the policy was asked about, as JSON.
+// Question is the exact input the policy was asked about.
 type Question interface {
 	AppendJSON(b []byte) []byte
+	About() engine.About
 }
 
 // Decision is one decision, to be recorded.
@@ -36,68 +32,9 @@ type Decision struct {
 	Input Question
 }
 
-// AppendJSON encodes the record once, in its stored form.
-func (d *Decision) AppendJSON(b []byte) []byte {
-	b = append(b, `{"v":1,"id":"`...)
-	b = append(b, d.ID...)
-	b = append(b, `","time":"`...)
-	b = d.Time.UTC().AppendFormat(b, time.RFC3339Nano)
-	b = append(b, `","allow":`...)
-	b = strconv.AppendBool(b, d.Allow)
-	if len(d.Reasons) > 0 {
-		b = append(b, `,"reasons":[`...)
-		for i, r := range d.Reasons {
-			if i > 0 {
-				b = append(b, ',')
-			}
-			b = appendString(b, r.Code)
-		}
-		b = append(b, ']')
-	}
-	if len(d.Obligations) > 0 {
-		b = append(b, `,"obligations":[`...)
-		for i, o := range d.Obligations {
-			if i > 0 {
-				b = append(b, ',')
-			}
-			b = appendString(b, o.String())
-		}
-		b = append(b, ']')
-	}
-	b = append(b, `,"policy":`...)
-	b = appendString(b, d.Policy)
-	for _, f := range [...]struct{ name, value string }{
-		{`,"cause":`, d.Cause}, {`,"problem":`, d.Problem}, {`,"parent":`, d.Parent},
-	} {
-		if f.value != "" {
-			b = append(b, f.name...)
-			b = appendString(b, f.value)
-		}
-	}
-	if d.Asked {
-		b = append(b, `,"asked":true`...)
-	}
-	if d.Input != nil {
-		b = append(b, `,"input":`...)
-		b = d.Input.AppendJSON(b)
-	}
-	return append(b, '}')
-}
-
-// appendString appends s as a JSON string.
-func appendString(b []byte, s string) []byte {
-	for i := range len(s) {
-		if c := s[i]; c < ' ' || c == '"' || c == '\\' || c >= 0x7f {
-			q, _ := json.Marshal(s) // a string always encodes
-			return append(b, q...)
-		}
-	}
-	b = append(b, '"')
-	b = append(b, s...)
-	return append(b, '"')
-}
-
-// Outcome is what became of a permitted call.
+// Outcome is what became of a permitted call. Problem and IdempotencyKey are
+// enciphered; the rest is stored in clear, so nothing personal may be added to
+// it.
 type Outcome struct {
 	Version   int       `json:"v"`
 	Decision  string    `json:"decision"`
@@ -116,20 +53,69 @@ type Outcome struct {
 	Milliseconds   int64  `json:"milliseconds"`
 }
 
+// GateSite stands for the gate itself, in acts that concern no site in
+// particular. No site can have this id.
+const GateSite = "_gate"
+
+// Act is what an operator did to a site on the admin side. Subject and TokenID
+// are enciphered; the rest is stored in clear, so nothing personal may be added
+// to it.
+type Act struct {
+	Version int       `json:"v"`
+	ID      string    `json:"id"` // a_..., given by Act
+	Time    time.Time `json:"time"`
+	Site    string    `json:"site"`
+	// By is who: the name of an admin token, or "socket" for whoever could
+	// open the admin socket.
+	By   string `json:"by"`
+	Kind string `json:"kind"` // such as "revocation"
+	// Subject and TokenID are whom or what it was done to, where it was.
+	Subject string `json:"subject,omitempty"`
+	TokenID string `json:"token_id,omitempty"`
+	// Object is what else it was done to: an admin token, a decision.
+	Object string `json:"object,omitempty"`
+	// Route and Uses are of a request over TCP, or of as many that were alike;
+	// Code is why it was refused.
+	Route string `json:"route,omitempty"`
+	Uses  int    `json:"uses,omitempty"`
+	Code  string `json:"code,omitempty"`
+	// From is what a policy took the place of, or would have; Reason is why it
+	// was refused.
+	From   string `json:"from,omitempty"`
+	Reason string `json:"reason,omitempty"`
+}
+
+// Why a part of a record cannot be read.
+const (
+	UnreadableErased  = "erased"   // the key of whom it was about is gone
+	UnreadableSealed  = "sealed"   // the log was opened without the master key
+	UnreadableDamaged = "damaged"  // it does not decipher
+	UnreadableNotKept = "not_kept" // it could not be enciphered, so it was not stored
+)
+
 // Record is a decision as it was stored.
 type Record struct {
-	Version     int             `json:"v"`
-	ID          string          `json:"id"`
-	Time        time.Time       `json:"time"`
-	Allow       bool            `json:"allow"`
-	Reasons     []string        `json:"reasons,omitempty"`
-	Obligations []string        `json:"obligations,omitempty"`
-	Policy      string          `json:"policy"`
-	Cause       string          `json:"cause,omitempty"`
-	Problem     string          `json:"problem,omitempty"`
-	Parent      string          `json:"parent,omitempty"`
-	Asked       bool            `json:"asked,omitempty"`
-	Input       json.RawMessage `json:"input,omitempty"`
+	Version     int       `json:"v"`
+	ID          string    `json:"id"`
+	Time        time.Time `json:"time"`
+	Allow       bool      `json:"allow"`
+	Reasons     []string  `json:"reasons,omitempty"`
+	Obligations []string  `json:"obligations,omitempty"`
+	Policy      string    `json:"policy"`
+	Parent      string    `json:"parent,omitempty"`
+	Asked       bool      `json:"asked,omitempty"`
+	// Action is "" for one that the catalog did not know; Input has its name.
+	Action  string         `json:"action,omitempty"`
+	Channel engine.Channel `json:"channel,omitempty"`
+	// Unreadable is why Cause, Problem and Input are missing, "" when they are
+	// not.
+	Unreadable string          `json:"unreadable,omitempty"`
+	Cause      string          `json:"cause,omitempty"`
+	Problem    string          `json:"problem,omitempty"`
+	Input      json.RawMessage `json:"input,omitempty"`
+	// Masked is why Input has marks in place of people whom the visitor named,
+	// "" when it is what the policy was asked.
+	Masked string `json:"masked,omitempty"`
 }
 
 // Subject is the part of a Record's input that listings filter by and show.
@@ -160,9 +146,21 @@ type Subject struct {
 // Entry is a decision with its outcome, if it has one yet.
 type Entry struct {
 	Site     string   `json:"site"`
+	Seq      uint64   `json:"seq"` // the decision's number in its site's log
 	Decision Record   `json:"decision"`
 	Outcome  *Outcome `json:"outcome,omitempty"`
 	About    Subject  `json:"-"`
+}
+
+// ReadAbout fills in About, which an entry does not carry over the wire.
+func (e *Entry) ReadAbout() error {
+	e.About = Subject{}
+	e.About.Site.ID = e.Site
+	e.About.Action.Name, e.About.Channel = e.Decision.Action, string(e.Decision.Channel)
+	if len(e.Decision.Input) == 0 {
+		return nil
+	}
+	return json.Unmarshal(e.Decision.Input, &e.About)
 }
 
 // Code returns the entry's one code: the first reason of a denial, else the

@@ -70,6 +70,9 @@ type World struct {
 	verifiers map[string]*identity.Verifier
 }
 
+// Master returns the tests' master key.
+func Master() []byte { sum := sha256.Sum256([]byte("a master key for tests")); return sum[:] }
+
 // key is the tests' signing key.
 var key = func() []byte { sum := sha256.Sum256([]byte("a key for tests")); return sum[:] }()
 
@@ -87,7 +90,7 @@ func New(t testing.TB, o Options) *World {
 	}
 	w.Policy = policy.NewEngine(set)
 	dir := t.TempDir()
-	if w.Log, err = audit.Open(filepath.Join(dir, "audit.db"), o.Log); err != nil {
+	if w.Log, err = audit.Open(filepath.Join(dir, "audit"), audit.Options{Master: Master(), Store: o.Log}); err != nil {
 		t.Fatal(err)
 	}
 	if w.State, err = store.Open(filepath.Join(dir, "state.db"), "state", store.Options{}); err != nil {

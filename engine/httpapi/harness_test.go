@@ -193,7 +193,7 @@ func newBench(t testing.TB, change func(*httpapi.Options)) *bench {
 	}
 	dir := t.TempDir()
 	var err error
-	b.log, err = audit.Open(filepath.Join(dir, "audit.db"), store.Options{})
+	b.log, err = audit.Open(filepath.Join(dir, "audit"), audit.Options{Master: make([]byte, 32)})
 	must(err)
 	t.Cleanup(func() { b.log.Close() })
 	b.state, err = store.Open(filepath.Join(dir, "state.db"), "state", store.Options{})

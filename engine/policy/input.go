@@ -170,3 +170,14 @@ func b2i(b bool) int {
 	}
 	return 0
 }
+
+// About returns whom and what the question is about.
+func (in *Input) About() engine.About {
+	id := &in.Identity
+	a := engine.About{Subject: id.Subject, Email: id.Email, Name: id.Name, TokenID: id.TokenID,
+		Conversation: in.Conversation.ID, Channel: in.Channel, Asserted: in.Asserted}
+	if in.Action != nil {
+		a.Action = in.Action.Name
+	}
+	return a
+}

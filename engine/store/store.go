@@ -46,6 +46,7 @@ type Options struct {
 	Batch    int           // writes in one transaction at most; 512 when 0
 	Retry    time.Duration // how often a broken file is tried again; 500 ms when 0
 	ReadOnly bool          // for offline readers: Commit refuses
+	Map      int           // bytes of address space to take at once; bbolt's choice when 0
 	// OpenFile opens the file; os.OpenFile when nil.
 	OpenFile func(name string, flag int, mode os.FileMode) (*os.File, error)
 }
@@ -56,24 +57,29 @@ type DB struct {
 	kind string
 	opts Options
 
-	ops     chan *op
-	done    chan struct{} // closed when the writer has stopped
-	closing chan struct{}
-	once    sync.Once
+	group *Group[work] // nil when read-only
 
 	mu     sync.RWMutex // guards bolt against reopening
 	bolt   *bbolt.DB
 	broken error // why the last write failed; nil when healthy
 }
 
-type op struct {
-	fn   func(tx *bbolt.Tx) error
-	done chan error
-}
-
 // Open opens or makes the file at path. kind names what the file holds; a file
 // of another kind or version is refused.
 func Open(path, kind string, o Options) (*DB, error) {
+	db := &DB{path: path, kind: kind, opts: o.withDefaults()}
+	b, err := OpenFile(path, kind, db.opts)
+	if err != nil {
+		return nil, err
+	}
+	db.bolt = b
+	if !o.ReadOnly {
+		db.group = NewGroup(db.opts, db.write, db.retry)
+	}
+	return db, nil
+}
+
+func (o Options) withDefaults() Options {
 	if o.Queue == 0 {
 		o.Queue = 4096
 	}
@@ -83,46 +89,30 @@ func Open(path, kind string, o Options) (*DB, error) {
 	if o.Retry == 0 {
 		o.Retry = 500 * time.Millisecond
 	}
-	db := &DB{path: path, kind: kind, opts: o,
-		ops: make(chan *op, o.Queue), done: make(chan struct{}), closing: make(chan struct{})}
-	b, err := db.openFile()
-	if err != nil {
-		return nil, err
-	}
-	db.bolt = b
-	if o.ReadOnly {
-		close(db.done)
-	} else {
-		go db.write()
-	}
-	return db, nil
+	return o
 }
 
-// openFile opens the bbolt file and checks what it is.
-func (db *DB) openFile() (*bbolt.DB, error) {
-	if !db.opts.ReadOnly {
-		if err := os.MkdirAll(filepath.Dir(db.path), 0o700); err != nil {
+// OpenFile opens or makes a bbolt file and checks what it is: for those who
+// write it in transactions of their own.
+func OpenFile(path, kind string, o Options) (*bbolt.DB, error) {
+	if !o.ReadOnly {
+		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 			return nil, fmt.Errorf("making the data folder: %w", err)
 		}
-	} else if _, err := os.Stat(db.path); err != nil {
+	} else if _, err := os.Stat(path); err != nil {
 		return nil, err
 	}
-	if err := private(db.path); err != nil {
+	if err := private(path); err != nil {
 		return nil, err
 	}
-	b, err := bbolt.Open(db.path, 0o600, &bbolt.Options{
-		Timeout:      time.Second,
-		FreelistType: bbolt.FreelistMapType,
-		ReadOnly:     db.opts.ReadOnly,
-		OpenFile:     db.opts.OpenFile,
-	})
+	b, err := openBolt(path, o)
 	if errors.Is(err, berrors.ErrTimeout) {
-		return nil, fmt.Errorf("opening %s: another process holds it", filepath.Base(db.path))
+		return nil, fmt.Errorf("opening %s: another process holds it", filepath.Base(path))
 	}
 	if err != nil {
-		return nil, fmt.Errorf("opening %s: %w", filepath.Base(db.path), err)
+		return nil, fmt.Errorf("opening %s: %w", filepath.Base(path), err)
 	}
-	if err := db.checkKind(b); err != nil {
+	if err := checkKind(b, kind, o.ReadOnly); err != nil {
 		b.Close()
 		return nil, err
 	}
@@ -157,7 +147,23 @@ func private(path string) error {
 	return nil
 }
 
-func (db *DB) checkKind(b *bbolt.DB) error {
+// openBolt turns bbolt's panics at a damaged file into errors.
+func openBolt(path string, o Options) (b *bbolt.DB, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("the file is damaged: %v", p)
+		}
+	}()
+	return bbolt.Open(path, 0o600, &bbolt.Options{
+		Timeout:         time.Second,
+		FreelistType:    bbolt.FreelistMapType,
+		ReadOnly:        o.ReadOnly,
+		OpenFile:        o.OpenFile,
+		InitialMmapSize: o.Map,
+	})
+}
+
+func checkKind(b *bbolt.DB, want string, readOnly bool) error {
 	var version, kind string
 	err := b.View(func(tx *bbolt.Tx) error {
 		if m := tx.Bucket(metaBucket); m != nil {
@@ -168,7 +174,7 @@ func (db *DB) checkKind(b *bbolt.DB) error {
 	if err != nil {
 		return err
 	}
-	if version == "" && kind == "" && !db.opts.ReadOnly {
+	if version == "" && kind == "" && !readOnly {
 		return b.Update(func(tx *bbolt.Tx) error {
 			m, err := tx.CreateBucketIfNotExists(metaBucket)
 			if err != nil {
@@ -177,12 +183,12 @@ func (db *DB) checkKind(b *bbolt.DB) error {
 			if err := m.Put(versionKey, []byte(FormatVersion)); err != nil {
 				return err
 			}
-			return m.Put(kindKey, []byte(db.kind))
+			return m.Put(kindKey, []byte(want))
 		})
 	}
-	if version != FormatVersion || kind != db.kind {
+	if version != FormatVersion || kind != want {
 		return fmt.Errorf("%s holds %q of version %q, want %q of version %q",
-			filepath.Base(db.path), kind, version, db.kind, FormatVersion)
+			filepath.Base(b.Path()), kind, version, want, FormatVersion)
 	}
 	return nil
 }
@@ -195,39 +201,14 @@ func (db *DB) checkKind(b *bbolt.DB) error {
 // ctx ends only the wait for a place in the queue: a write once queued is
 // waited for, so that its caller knows what became of it.
 func (db *DB) Commit(ctx context.Context, fn func(tx *bbolt.Tx) error) error {
-	if db.opts.ReadOnly {
-		return unavailable(ErrBroken)
+	if db.group == nil {
+		return Unavailable(ErrBroken)
 	}
-	o := &op{fn: fn, done: make(chan error, 1)}
-	select {
-	case <-db.closing:
-		return unavailable(ErrClosed)
-	case <-ctx.Done():
-		return unavailable(ctx.Err())
-	default:
-	}
-	select {
-	case db.ops <- o:
-	default:
-		e := unavailable(ErrBusy)
-		e.RetryAfter = time.Second
-		return e
-	}
-	select {
-	case err := <-o.done:
-		return err
-	case <-db.done:
-		// The writer may have answered just before it stopped.
-		select {
-		case err := <-o.done:
-			return err
-		default:
-			return unavailable(ErrClosed)
-		}
-	}
+	return db.group.Submit(ctx, work{run: fn})
 }
 
-func unavailable(cause error) *engine.Error {
+// Unavailable is the refusal of whatever could not be recorded, with its cause.
+func Unavailable(cause error) *engine.Error {
 	return engine.Errorf(engine.CodeAuditUnavailable,
 		"This cannot be recorded at the moment, so nothing was done. Please try again shortly.", cause)
 }
@@ -237,7 +218,7 @@ func (db *DB) View(fn func(tx *bbolt.Tx) error) error {
 	db.mu.RLock()
 	defer db.mu.RUnlock()
 	if db.bolt == nil {
-		return unavailable(ErrBroken)
+		return Unavailable(ErrBroken)
 	}
 	return db.bolt.View(fn)
 }
@@ -250,15 +231,21 @@ func (db *DB) Health() error {
 }
 
 // Waiting returns how many writes wait for the writer.
-func (db *DB) Waiting() int { return len(db.ops) }
+func (db *DB) Waiting() int {
+	if db.group == nil {
+		return 0
+	}
+	return db.group.Waiting()
+}
 
 // Path returns where the file is.
 func (db *DB) Path() string { return db.path }
 
 // Close refuses new writes, finishes those that wait and closes the file.
 func (db *DB) Close() error {
-	db.once.Do(func() { close(db.closing) })
-	<-db.done
+	if db.group != nil {
+		db.group.Close()
+	}
 	db.mu.Lock()
 	defer db.mu.Unlock()
 	if db.bolt == nil {
@@ -267,4 +254,23 @@ func (db *DB) Close() error {
 	err := db.bolt.Close()
 	db.bolt = nil
 	return err
+}
+
+// CopyBuckets copies the keys of one file's buckets into another's for which
+// keep is true. Buckets within buckets are not looked for: none of ours holds
+// any.
+func CopyBuckets(from, to *bbolt.Tx, keep func(bucket, key, value []byte) bool) error {
+	return from.ForEach(func(name []byte, b *bbolt.Bucket) error {
+		out, err := to.CreateBucketIfNotExists(name)
+		if err != nil {
+			return err
+		}
+		out.FillPercent = 1 // the keys come in order
+		return b.ForEach(func(k, v []byte) error {
+			if !keep(name, k, v) {
+				return nil
+			}
+			return out.Put(k, v)
+		})
+	})
 }

@@ -3,57 +3,25 @@ package store
 import (
 	"errors"
 	"fmt"
-	"runtime"
 	"time"
 
 	"go.etcd.io/bbolt"
 )
 
-// write is the one writer. It runs until Close.
-func (db *DB) write() {
-	defer close(db.done)
-	retry := time.NewTicker(db.opts.Retry)
-	defer retry.Stop()
-	batch := make([]*op, 0, db.opts.Batch)
-	for {
-		batch = batch[:0]
-		select {
-		case o := <-db.ops:
-			batch = append(batch, o)
-		case <-retry.C:
-			if db.Health() != nil {
-				db.recover()
-			}
-			continue
-		case <-db.closing:
-			// Finish what is already waiting; Commit lets nothing new in.
-			for {
-				select {
-				case o := <-db.ops:
-					db.commit([]*op{o})
-				default:
-					return
-				}
-			}
-		}
-		// A commit costs much the same however much is in it, so whoever is
-		// about to ask gets to first. Where nobody is, this returns at once.
-		runtime.Gosched()
-		db.commit(db.fill(batch))
-	}
+// work is what one caller wants done: a function run in the next transaction
+// with those of others, or the whole file written anew.
+type work struct {
+	run     func(tx *bbolt.Tx) error
+	rewrite func(from, to *bbolt.Tx) error
 }
 
-// fill adds what else is waiting.
-func (db *DB) fill(batch []*op) []*op {
-	for len(batch) < cap(batch) {
-		select {
-		case o := <-db.ops:
-			batch = append(batch, o)
-		default:
-			return batch
-		}
+type pending = Pending[work]
+
+// retry tries a broken file again.
+func (db *DB) retry() {
+	if db.Health() != nil {
+		db.recover()
 	}
-	return batch
 }
 
 // errOp is the failure of one caller's function, to be told to that caller
@@ -65,29 +33,43 @@ type errOp struct {
 
 func (e *errOp) Error() string { return e.err.Error() }
 
+// write does what is in the batch and answers every caller.
+func (db *DB) write(batch []*pending) {
+	from := 0
+	for i, o := range batch {
+		if o.Value.rewrite == nil {
+			continue
+		}
+		db.commit(batch[from:i])
+		from = i + 1
+		o.Answer(db.rewrite(o.Value.rewrite))
+	}
+	db.commit(batch[from:])
+}
+
 // commit writes the batch in one transaction and answers every caller. A
 // caller whose function fails is answered and left out, and the rest run again.
-func (db *DB) commit(batch []*op) {
+func (db *DB) commit(batch []*pending) {
 	for len(batch) > 0 {
 		err := db.update(batch)
 		if failed, ok := errors.AsType[*errOp](err); ok {
-			batch[failed.index].done <- failed.err
+			batch[failed.index].Answer(failed.err)
 			batch = append(batch[:failed.index:failed.index], batch[failed.index+1:]...)
 			continue
 		}
 		var answer error
 		if err != nil {
 			db.fail(err)
-			answer = unavailable(fmt.Errorf("%w: %v", ErrBroken, err))
+			answer = Unavailable(fmt.Errorf("%w: %v", ErrBroken, err))
 		}
 		for _, o := range batch {
-			o.done <- answer
+			o.Answer(answer)
 		}
 		return
 	}
 }
 
-func (db *DB) update(batch []*op) error {
+func (db *DB) update(batch []*pending) error {
 	db.mu.RLock()
 	defer db.mu.RUnlock()
 	if db.bolt == nil || db.broken != nil {
@@ -99,7 +81,7 @@ func (db *DB) update(batch []*op) error {
 	}
 	defer tx.Rollback() // does nothing after Commit
 	for i, o := range batch {
-		if err := runOp(o, tx); err != nil {
+		if err := runOp(o.Value.run, tx); err != nil {
 			return &errOp{i, err}
 		}
 	}
@@ -108,13 +90,13 @@ func (db *DB) update(batch []*op) error {
 
 // runOp turns a panic of the caller's function into its error, so that one
 // caller's defect neither stops the writer nor strands the others.
-func runOp(o *op, tx *bbolt.Tx) (err error) {
+func runOp(fn func(tx *bbolt.Tx) error, tx *bbolt.Tx) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("panic in a write: %v", p)
 		}
 	}()
-	return o.fn(tx)
+	return fn(tx)
 }
 
 // fail notes that the file cannot be written. Nothing is acknowledged again
@@ -136,7 +118,7 @@ func (db *DB) recover() {
 		db.bolt.Close()
 		db.bolt = nil
 	}
-	b, err := db.openFile()
+	b, err := OpenFile(db.path, db.kind, db.opts)
 	if err != nil {
 		db.broken = err
 		return

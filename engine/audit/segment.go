@@ -1,0 +1,352 @@
+package audit
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.etcd.io/bbolt"
+
+	"vouchsafe/engine/store"
+)
+
+// SegmentKind is what a segment's file calls itself.
+const SegmentKind = "audit segment"
+
+// A segment is a bbolt file with, for each site that has records in it, the
+// buckets
+//
+//	records/SITE  number (8 bytes, big-endian) -> the tree's hashes that the
+//	              record completes, then the record
+//	hashes/SITE   once retention has dropped the records: number of the first
+//	              of up to 256 -> the hashes that were stored with them
+//	notes/SITE    size of the tree (8 bytes) -> a signed checkpoint of it
+//	index/SITE    the index, once the segment is sealed
+//
+// and in bucket "meta" its kind and version, "base/SITE" the tree as it was
+// when the segment was begun, and, once it is sealed, "seal".
+const (
+	recordsPrefix = "records/"
+	hashesPrefix  = "hashes/"
+	notesPrefix   = "notes/"
+	indexPrefix   = "index/"
+	basePrefix    = "base/"
+	sealKey       = "seal"
+	metaBucket    = "meta"
+)
+
+// segment is one file of the log. The newest takes records; every other is
+// sealed: it is opened only to be read, and only when something is asked of it.
+type segment struct {
+	path   string
+	number uint64
+	o      store.Options
+
+	mu   sync.Mutex
+	db   *bbolt.DB
+	uses int
+	used time.Time
+
+	// sites is what is known of each site in the file. In a segment that takes
+	// records it grows, guarded by Log.mu; in a sealed one it does not change.
+	sites map[string]*portion
+	// sealed says that the index is in the file and not in portion.live.
+	sealed bool
+	busy   atomic.Bool // being sealed
+	begun  time.Time
+}
+
+// portion is one site's part of a segment: records base.size to end.
+type portion struct {
+	base  *tree
+	tree  *tree // at the end
+	live  *index
+	times []stretch
+	ids   span64
+	span  stretch
+	// bare says that retention has dropped the records and left the hashes.
+	bare bool
+}
+
+func (p *portion) from() uint64 { return p.base.size }
+func (p *portion) end() uint64  { return p.tree.size }
+
+// seal is what a sealed segment says of a site.
+type seal struct {
+	From  uint64 `json:"from"`
+	End   uint64 `json:"end"`
+	Tree  []byte `json:"tree"` // at the end
+	Bare  bool   `json:"bare,omitempty"`
+	IDs   [2]uint64
+	Times []int64 // pairs: of the whole, then of each block
+}
+
+func seqKey(seq uint64) []byte { return binary.BigEndian.AppendUint64(nil, seq) }
+
+func segmentName(number uint64) string { return fmt.Sprintf("%08d.db", number) }
+
+// openSegment opens a file and reads what it says of itself. One that is not
+// sealed is read through, for its index.
+func openSegment(path string, number uint64, o store.Options) (*segment, error) {
+	s := &segment{path: path, number: number, o: o, sites: map[string]*portion{}}
+	db, err := store.OpenFile(path, SegmentKind, o)
+	if err != nil {
+		return nil, err
+	}
+	s.db, s.used = db, time.Now()
+	if err := s.load(); err != nil {
+		s.close()
+		return nil, fmt.Errorf("reading %s: %w", filepath.Base(path), err)
+	}
+	return s, nil
+}
+
+// newSegment makes a file that begins where the sites' trees are, under a name
+// of its own until it is whole.
+func newSegment(path string, number uint64, bases map[string]*tree, o store.Options) (*segment, error) {
+	next := path + ".new"
+	if err := os.RemoveAll(next); err != nil {
+		return nil, err
+	}
+	db, err := store.OpenFile(next, SegmentKind, store.Options{})
+	if err != nil {
+		return nil, err
+	}
+	err = db.Update(func(tx *bbolt.Tx) error {
+		meta := tx.Bucket([]byte(metaBucket))
+		if err := meta.Put([]byte("begun"), []byte(time.Now().UTC().Format(time.RFC3339Nano))); err != nil {
+			return err
+		}
+		for site, t := range bases {
+			if err := putBase(meta, site, t); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	err = errors.Join(err, db.Sync(), db.Close())
+	if err == nil {
+		err = os.Rename(next, path)
+	}
+	if err == nil {
+		err = store.SyncDir(filepath.Dir(path))
+	}
+	if err != nil {
+		os.Remove(next)
+		return nil, fmt.Errorf("making a segment: %w", err)
+	}
+	return openSegment(path, number, o)
+}
+
+func putBase(meta *bbolt.Bucket, site string, t *tree) error {
+	return meta.Put([]byte(basePrefix+site), append(seqKey(t.size), t.bytes()...))
+}
+
+// load reads the file's account of itself.
+func (s *segment) load() error {
+	return view(s.db, func(tx *bbolt.Tx) error {
+		meta := tx.Bucket([]byte(metaBucket))
+		if meta == nil {
+			return errForm
+		}
+		if b := meta.Get([]byte("begun")); b != nil {
+			if t, err := time.Parse(time.RFC3339Nano, string(b)); err == nil {
+				s.begun = t
+			}
+		}
+		c := meta.Cursor()
+		prefix := []byte(basePrefix)
+		for k, v := c.Seek(prefix); len(k) > len(prefix) && string(k[:len(prefix)]) == basePrefix; k, v = c.Next() {
+			if len(v) < 8 {
+				return errForm
+			}
+			t, err := parseTree(binary.BigEndian.Uint64(v), v[8:])
+			if err != nil {
+				return err
+			}
+			s.sites[string(k[len(prefix):])] = &portion{base: t, tree: t.clone()}
+		}
+		if v := meta.Get([]byte(sealKey)); v != nil {
+			return s.loadSeal(v)
+		}
+		for site, p := range s.sites {
+			if err := p.scan(tx, site); err != nil {
+				return fmt.Errorf("site %s: %w", site, err)
+			}
+		}
+		return nil
+	})
+}
+
+func (s *segment) loadSeal(v []byte) error {
+	var seals map[string]seal
+	if err := json.Unmarshal(v, &seals); err != nil {
+		return fmt.Errorf("the seal: %w", err)
+	}
+	for site, p := range s.sites {
+		sl, ok := seals[site]
+		if !ok || sl.From != p.base.size || len(sl.Times) < 2 || len(sl.Times)%2 != 0 {
+			return errors.New("the seal does not fit")
+		}
+		var err error
+		if p.tree, err = parseTree(sl.End, sl.Tree); err != nil {
+			return fmt.Errorf("the seal: %w", err)
+		}
+		p.bare, p.ids = sl.Bare, span64{sl.IDs[0], sl.IDs[1]}
+		p.span = stretch{sl.Times[0], sl.Times[1]}
+		for i := 2; i < len(sl.Times); i += 2 {
+			p.times = append(p.times, stretch{sl.Times[i], sl.Times[i+1]})
+		}
+	}
+	s.sealed = true
+	return nil
+}
+
+// scan reads a site's records for their index and the tree's end. The hashes
+// are believed: verifying them is another matter.
+func (p *portion) scan(tx *bbolt.Tx, site string) error {
+	p.live = newIndex(p.base.size)
+	b := tx.Bucket([]byte(recordsPrefix + site))
+	if b == nil {
+		return nil
+	}
+	c := b.Cursor()
+	k, v := c.Seek(seqKey(p.tree.size))
+	return p.follow(c, k, v)
+}
+
+// follow takes in the records from the cursor's on.
+func (p *portion) follow(c *bbolt.Cursor, k, v []byte) error {
+	var f form
+	for ; k != nil; k, v = c.Next() {
+		if len(k) != 8 || binary.BigEndian.Uint64(k) != p.tree.size {
+			return fmt.Errorf("record %d is missing", p.tree.size)
+		}
+		hashes, record, err := split(p.tree.size, v)
+		if err != nil {
+			return fmt.Errorf("record %d: %w", p.tree.size, err)
+		}
+		if err := f.parse(record); err != nil {
+			return fmt.Errorf("record %d: %w", p.tree.size, err)
+		}
+		if f.seq != p.tree.size {
+			return fmt.Errorf("record %d stands in the place of record %d", f.seq, p.tree.size)
+		}
+		p.live.add(&f)
+		p.tree.adopt(hashes)
+	}
+	return nil
+}
+
+// adopt grows the tree by a record whose hashes are stored.
+func (t *tree) adopt(hashes []byte) {
+	for n := t.size; n&1 == 1; n >>= 1 {
+		t.peaks = t.peaks[:len(t.peaks)-1]
+	}
+	var top [treeHashSize]byte
+	copy(top[:], hashes[len(hashes)-treeHashSize:])
+	t.peaks = append(t.peaks, top)
+	t.size++
+}
+
+// view reads the segment's file, opening it if need be. The error of a file
+// that bbolt cannot make sense of is an error and no panic.
+func (s *segment) view(fn func(tx *bbolt.Tx) error) error {
+	s.mu.Lock()
+	if s.db == nil {
+		if !s.o.ReadOnly {
+			// It took records, and is to be opened by who writes it.
+			s.mu.Unlock()
+			return store.Unavailable(store.ErrBroken)
+		}
+		db, err := store.OpenFile(s.path, SegmentKind, s.o)
+		if err != nil {
+			s.mu.Unlock()
+			return err
+		}
+		s.db = db
+	}
+	s.uses++
+	db := s.db
+	s.mu.Unlock()
+	defer func() {
+		s.mu.Lock()
+		s.uses--
+		s.used = time.Now()
+		s.mu.Unlock()
+	}()
+	return view(db, fn)
+}
+
+func view(db *bbolt.DB, fn func(tx *bbolt.Tx) error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("the file is damaged: %v", p)
+		}
+	}()
+	return db.View(fn)
+}
+
+// rest closes the file of a sealed segment that nobody reads.
+func (s *segment) rest(idle time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.db != nil && s.uses == 0 && time.Since(s.used) >= idle {
+		s.db.Close()
+		s.db = nil
+	}
+}
+
+func (s *segment) close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.db == nil {
+		return nil
+	}
+	err := s.db.Close()
+	s.db = nil
+	return err
+}
+
+// seal writes the index of a segment that takes no more records. It is then a
+// file that is only read.
+func (s *segment) seal() error {
+	seals := map[string]seal{}
+	err := s.db.Update(func(tx *bbolt.Tx) error {
+		for site, p := range s.sites {
+			x := p.live
+			seals[site] = sealOf(p, x)
+			b, err := tx.CreateBucketIfNotExists([]byte(indexPrefix + site))
+			if err != nil {
+				return err
+			}
+			b.FillPercent = 1
+			if err := x.store(b.Put); err != nil {
+				return err
+			}
+		}
+		v, err := json.Marshal(seals)
+		if err != nil {
+			return err
+		}
+		return tx.Bucket([]byte(metaBucket)).Put([]byte(sealKey), v)
+	})
+	if err != nil {
+		return fmt.Errorf("sealing %s: %w", filepath.Base(s.path), err)
+	}
+	return nil
+}
+
+func sealOf(p *portion, x *index) seal {
+	out := seal{From: p.from(), End: p.end(), Tree: p.tree.bytes(), IDs: [2]uint64{x.ids.low, x.ids.high}}
+	for _, t := range append([]stretch{x.span}, x.times...) {
+		out.Times = append(out.Times, t.first, t.last)
+	}
+	return out
+}
