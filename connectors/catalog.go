@@ -81,7 +81,7 @@ func (c *Catalog) proves(e entry, res engine.Resource) error {
 			return fmt.Errorf("%q also requires %q, which nothing gives it", res.Action, name)
 		}
 	}
-	lists := by.def.List && slices.Contains(by.def.Fields, "id")
+	lists := by.def.List && (slices.Contains(by.def.Fields, "id") || by.operation != "")
 	switch {
 	case takes == "" && by.response.id == nil && !lists:
 		return fmt.Errorf("%q lists records without an id to find the argument among; add response: {id: <where it is>} to it", res.Action)

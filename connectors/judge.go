@@ -250,7 +250,7 @@ func wayOut(name string) string {
 
 // judgeKnowledge holds an action of the knowledge base to what it can do.
 func (r *reader) judgeKnowledge(a *action, seen map[string]bool) {
-	for _, key := range []string{"steps", "request", "response", "resource", "not_a_record", "reply", "timeout"} {
+	for _, key := range []string{"steps", "request", "response", "resource", "not_a_record", "operation", "reply", "timeout"} {
 		if seen[key] {
 			r.failAt(a.line, "%s: an action of the knowledge base has no %s", a.def.Name, key)
 		}

@@ -29,11 +29,13 @@ const (
 type Manifest struct {
 	File       string // as given to ParseManifest
 	Connector  string // the connector's name, for the audit
-	Kind       string // KindREST or KindKnowledge
+	Kind       string // KindREST, KindKnowledge or the name of a Kind
 	Connection string // the connection its calls go through; "" for KindKnowledge
 
 	headers     map[string]string // sent with every request; nil for none
 	idempotency string            // the header that carries a write's idempotency key; "" for none
+	kind        *Kind             // nil but for a kind written in Go
+	native      Native            // of that kind
 	revision    string            // of the file's content
 	actions     map[string]*action
 }
@@ -42,11 +44,13 @@ type Manifest struct {
 type action struct {
 	def      *engine.Action
 	steps    []*step   // what is found before the request, in order
-	request  *request  // nil for KindKnowledge
+	request  *request  // nil but for KindREST
 	response *response // never nil
 	timeout  time.Duration
 	line     int
-	resource map[string]int // argument -> line, for problems found later
+	// operation is which of the Kind's it is; "" but for a kind written in Go.
+	operation string
+	resource  map[string]int // argument -> line, for problems found later
 	// notRecord are the arguments of which the manifest says that they name
 	// neither a record nor a customer, with their lines.
 	notRecord map[string]int
@@ -63,10 +67,11 @@ var (
 	actionPattern = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]*(\.[A-Za-z0-9][A-Za-z0-9_-]*)*$`)
 )
 
-// ParseManifest reads a manifest strictly. Its error holds every problem found,
-// each with file and line.
-func ParseManifest(file string, src []byte) (*Manifest, error) {
-	r := &reader{file: file}
+// ParseManifest reads a manifest strictly. kinds are the kinds of connector,
+// written in Go, that it may name. Its error holds every problem found, each
+// with file and line.
+func ParseManifest(file string, src []byte, kinds ...*Kind) (*Manifest, error) {
+	r := &reader{file: file, kinds: kinds}
 	sum := sha256.Sum256(src)
 	m := &Manifest{File: file, revision: hex.EncodeToString(sum[:8]), idempotency: defaultIdempotency, actions: map[string]*action{}}
 	root := r.document(src)
@@ -102,10 +107,15 @@ func ParseManifest(file string, src []byte) (*Manifest, error) {
 }
 
 func (r *reader) readConnector(n *yaml.Node, m *Manifest) {
+	var settings *yaml.Node
 	seen := r.keys(n, "connector", map[string]func(*yaml.Node){
-		"name": func(n *yaml.Node) { m.Connector = r.name(n, "connector's name") },
+		"settings": func(n *yaml.Node) { settings = n },
+		"name":     func(n *yaml.Node) { m.Connector = r.name(n, "connector's name") },
 		"kind": func(n *yaml.Node) {
 			kinds := []string{KindREST, KindKnowledge}
+			for _, k := range r.kinds {
+				kinds = append(kinds, k.Name)
+			}
 			if m.Kind = r.text(n, "connector's kind"); m.Kind != "" && !slices.Contains(kinds, m.Kind) {
 				r.failf(n, "connector: there is no kind %q%s", m.Kind, suggest(m.Kind, kinds))
 			}
@@ -125,7 +135,7 @@ func (r *reader) readConnector(n *yaml.Node, m *Manifest) {
 			r.failf(n, "connector: %s is missing", key)
 		}
 	}
-	if m.Kind == KindREST && !seen["connection"] {
+	if m.Kind != "" && m.Kind != KindKnowledge && !seen["connection"] {
 		r.failf(n, "connector: connection is missing: it names what `vouchsafe connection add` was given")
 	}
 	for _, key := range []string{"connection", "headers", "idempotency_header"} {
@@ -133,6 +143,7 @@ func (r *reader) readConnector(n *yaml.Node, m *Manifest) {
 			r.failf(n, "connector: the knowledge base needs no %s", key)
 		}
 	}
+	r.openKind(n, settings, m)
 }
 
 func (r *reader) name(n *yaml.Node, what string) string {
@@ -148,7 +159,7 @@ func (r *reader) readAction(at pair, m *Manifest) *action {
 	def := &engine.Action{Name: at.key, Connector: m.Connector, Revision: m.revision}
 	a := &action{def: def, response: &response{}, timeout: defaultTimeout,
 		line: at.at.Line, resource: map[string]int{}, notRecord: map[string]int{}}
-	var request, args, steps, response *yaml.Node
+	var request, operation, args, steps, response *yaml.Node
 	seen := r.keys(at.value, at.key, map[string]func(*yaml.Node){
 		"title":    func(n *yaml.Node) { def.Title = r.text(n, "title") },
 		"personal": func(n *yaml.Node) { def.Personal = r.boolean(n, "personal") },
@@ -171,9 +182,10 @@ func (r *reader) readAction(at pair, m *Manifest) *action {
 				a.notRecord[r.text(item, "an argument of not_a_record")] = item.Line
 			}
 		},
-		"steps":    func(n *yaml.Node) { steps = n },
-		"request":  func(n *yaml.Node) { request = n },
-		"response": func(n *yaml.Node) { response = n },
+		"steps":     func(n *yaml.Node) { steps = n },
+		"request":   func(n *yaml.Node) { request = n },
+		"operation": func(n *yaml.Node) { operation = n },
+		"response":  func(n *yaml.Node) { response = n },
 		"reply": func(n *yaml.Node) {
 			def.Reply = r.text(n, "reply")
 			if err := checkReply(def.Reply); err != nil {
@@ -199,12 +211,21 @@ func (r *reader) readAction(at pair, m *Manifest) *action {
 	}
 	def.Args = r.readArgs(args, def, a.line)
 	s := surroundings{personal: def.Personal || !seen["personal"], writes: a.writes(), args: def.Args}
-	if response != nil {
+	isNative := m.Kind != "" && m.Kind != KindREST && m.Kind != KindKnowledge
+	switch {
+	case response == nil:
+	case isNative:
+		a.response = r.readChosen(response)
+	default:
 		a.response = r.readResponse(response)
 	}
 	switch {
 	case m.Kind == KindKnowledge:
 		r.judgeKnowledge(a, seen)
+	case isNative:
+		r.judgeNative(a, m, operation, seen)
+	case operation != nil:
+		r.failf(operation, "%s: operation is for connectors written in Go; an action of kind rest has a request", def.Name)
 	case request == nil:
 		r.failAt(a.line, "%s: request is missing", def.Name)
 	default:

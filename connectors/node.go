@@ -23,6 +23,7 @@ const (
 // its file and line.
 type reader struct {
 	file  string
+	kinds []*Kind // written in Go
 	errs  []error
 	nodes int
 }

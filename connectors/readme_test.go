@@ -23,10 +23,13 @@ func TestREADMEManifests(t *testing.T) {
 		if !closed {
 			t.Fatal("a manifest of the README has no end")
 		}
+		if rest = more; strings.Contains(src, "kind: parcels") {
+			continue // of the connector in Go, which TestREADMEConnector runs
+		}
 		if _, err := NewCatalog([]*Manifest{mustParse(t, src)}); err != nil {
 			t.Errorf("a manifest of the README is refused: %v\n%s", err, src)
 		}
-		shown, rest = append(shown, src), more
+		shown = append(shown, src)
 	}
 	want, err := os.ReadFile("testdata/shop.yaml")
 	if err != nil {

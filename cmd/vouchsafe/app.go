@@ -269,6 +269,7 @@ func bind(s siteSettings, g *connectors.Guard, base *kb.Base) (*gate.Site, error
 	if err != nil {
 		return nil, err
 	}
+	site := s.site
 	made := map[*connectors.Manifest]gate.Connector{}
 	var bindings []gate.Binding
 	for _, action := range catalog.Actions() {
@@ -277,12 +278,11 @@ func bind(s siteSettings, g *connectors.Guard, base *kb.Base) (*gate.Site, error
 			if m.Kind == connectors.KindKnowledge {
 				made[m] = base.Connector(s.site.ID, time.Now)
 			} else {
-				made[m] = connectors.NewREST(m, s.site.ID, g, time.Now)
+				made[m] = connectors.NewConnector(m, &site, g, time.Now)
 			}
 		}
 		bindings = append(bindings, gate.Binding{Action: action, Connector: made[m]})
 	}
-	site := s.site
 	return gate.NewSite(&site, bindings)
 }
 

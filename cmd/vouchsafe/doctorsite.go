@@ -12,7 +12,6 @@ import (
 	"strings"
 	"time"
 
-	"vouchsafe/connectors"
 	"vouchsafe/engine"
 	"vouchsafe/engine/identity"
 	"vouchsafe/engine/socket"
@@ -150,7 +149,7 @@ func (x *checkup) connections() {
 	const check = "connections"
 	var wanted []string
 	for _, m := range x.bound.manifests {
-		if m.Kind == connectors.KindREST && !slices.Contains(wanted, m.Connection) {
+		if m.Connection != "" && !slices.Contains(wanted, m.Connection) {
 			wanted = append(wanted, m.Connection)
 		}
 	}

@@ -7,6 +7,7 @@ import (
 
 	"vouchsafe/cmd/vouchsafe/config"
 	"vouchsafe/connectors"
+	"vouchsafe/connectors/caldav"
 	"vouchsafe/engine/httpapi"
 	"vouchsafe/engine/identity"
 )
@@ -86,6 +87,9 @@ func verifierOf(c *config.Config, s config.Site, published keySets) (*identity.V
 	return v, nil
 }
 
+// kinds are the kinds of connector, written in Go, that this program has.
+var kinds = []*connectors.Kind{caldav.Kind()}
+
 // manifestsOf reads action manifests.
 func manifestsOf(files []string) ([]*connectors.Manifest, error) {
 	var out []*connectors.Manifest
@@ -94,7 +98,7 @@ func manifestsOf(files []string) ([]*connectors.Manifest, error) {
 		src, err := os.ReadFile(file)
 		if err == nil {
 			var m *connectors.Manifest
-			if m, err = connectors.ParseManifest(file, src); err == nil {
+			if m, err = connectors.ParseManifest(file, src, kinds...); err == nil {
 				out = append(out, m)
 			}
 		}
