@@ -37,7 +37,7 @@ func (g *Gate) Do(ctx context.Context, r Request) (Result, error) {
 	}
 	begun := time.Now() // on the monotonic clock, which nobody sets
 	c := g.decide(ctx, r, false)
-	if err := g.log.Decision(ctx, &c.record); err != nil {
+	if err := g.record(ctx, c); err != nil {
 		return Result{}, err
 	}
 	res := Result{Decision: c.record.Decision, Action: c.binding.Action}

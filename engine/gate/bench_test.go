@@ -18,6 +18,7 @@ import (
 	"vouchsafe/engine/audit"
 	. "vouchsafe/engine/enginetest"
 	"vouchsafe/engine/gate"
+	"vouchsafe/engine/policy"
 	"vouchsafe/policies"
 )
 
@@ -126,4 +127,24 @@ func shippedModules(b *testing.B) []func(*rego.Rego) {
 		b.Fatal(err)
 	}
 	return append(out, rego.Store(inmem.NewFromObject(data)))
+}
+
+// BenchmarkGateShadowed is BenchmarkGate with a candidate beside the policy in
+// force. The evaluation of the candidate takes a processor of its own; with one
+// for both, it shows here.
+func BenchmarkGateShadowed(b *testing.B) {
+	w := New(b, Options{})
+	shadow := policy.NewShadow(w.Policy.Active(), w.Clock.Now)
+	defer shadow.Stop()
+	w.Policy.Shadow(shadow)
+	g := gate.New(gate.Options{Policy: w.Policy, Log: &encodeOnly{}, Clock: w.Clock.Now, EvaluationTimeout: time.Minute})
+	token := w.Token(b, "demo", Alex, nil)
+	b.ReportAllocs()
+	for b.Loop() {
+		d, err := g.Ask(ctx, question(w, token))
+		if err != nil || !d.Allow {
+			b.Fatal(d, err)
+		}
+	}
+	b.ReportMetric(shadow.Report().Sampled, "sampled")
 }

@@ -109,7 +109,7 @@ type Request struct {
 func (g *Gate) Ask(ctx context.Context, r Request) (engine.Decision, error) {
 	c := g.decide(ctx, r, r.Intent.Args == nil)
 	c.record.Asked = true
-	if err := g.log.Decision(ctx, &c.record); err != nil {
+	if err := g.record(ctx, c); err != nil {
 		return engine.Decision{}, err
 	}
 	return c.record.Decision, nil
@@ -121,6 +121,7 @@ type considered struct {
 	confirmed bool // under the policy that decided
 	binding   Binding
 	input     policy.Input
+	asked     policy.Asked // what the policy was asked, once it was
 	record    audit.Decision
 	set       *policy.Set // the policy that decided, which also releases
 }
@@ -247,7 +248,18 @@ func (g *Gate) ask(ctx context.Context, c *considered) (answer policy.Result, er
 	}()
 	evaluation, cancel := context.WithTimeout(context.WithoutCancel(ctx), g.timeout)
 	defer cancel()
-	return c.set.Decide(evaluation, &c.input)
+	c.asked = c.input.Asked()
+	return c.set.Answer(evaluation, c.asked)
+}
+
+// record makes a decision durable. Only then is it offered to a candidate that
+// is tried beside the policy in force, whose examples are recorded decisions.
+func (g *Gate) record(ctx context.Context, c *considered) error {
+	if err := g.log.Decision(ctx, &c.record); err != nil {
+		return err
+	}
+	g.policy.Decided(c.record.Decision, c.asked)
+	return nil
 }
 
 // Refuse records that a request came to nothing for a reason that lies outside

@@ -38,11 +38,7 @@ var (
 
 // Decide asks data.authz.decision. Any error means deny.
 func (s *Set) Decide(ctx context.Context, in *Input) (Result, error) {
-	v, err := s.evaluate(ctx, s.authz, in.Value())
-	if err != nil {
-		return Result{}, err
-	}
-	return s.result(v)
+	return s.decideValue(ctx, in.Value())
 }
 
 // Release asks data.release.decision of the records. Any error means that

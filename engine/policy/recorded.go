@@ -59,24 +59,28 @@ func (r *Recorded) said() (s said, why string) {
 	if len(r.Input) == 0 {
 		return said{}, "no_input"
 	}
-	reasons := r.Reasons
-	if n := len(reasons); n > 0 && !r.Allow {
+	return saidIn(r.Allow, r.Reasons, r.Obligations)
+}
+
+// saidIn takes the policy's own answer out of a decision.
+func saidIn(allow bool, reasons, obligations []string) (s said, why string) {
+	if n := len(reasons); n > 0 && !allow {
 		switch last := reasons[n-1]; {
 		case notAsked[last]:
 			return said{}, last
-		case len(r.Obligations) > 0:
+		case len(obligations) > 0:
 			// The policy allowed it under obligations that were not met.
 			s.refused, s.unmet, reasons = last, true, reasons[:n-1]
 		case refusedInGo[last]:
 			s.refused, reasons = last, reasons[:n-1]
 		}
 	}
-	s.allow = r.Allow || s.refused != "" && len(reasons) == 0
+	s.allow = allow || s.refused != "" && len(reasons) == 0
 	s.reasons = slices.Sorted(slices.Values(reasons))
-	for _, kind := range r.Obligations {
+	for _, o := range obligations {
 		// Ownership is the gate's own; a policy that asks for it is refused.
-		if kind != engine.ObligationOwnership {
-			s.obligations = append(s.obligations, kind)
+		if o != engine.ObligationOwnership {
+			s.obligations = append(s.obligations, o)
 		}
 	}
 	slices.Sort(s.obligations)

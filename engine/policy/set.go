@@ -149,7 +149,10 @@ func (s *Set) Reasons() map[string]engine.Reason { return maps.Clone(s.rules) }
 func (s *Set) Waived() []string { return slices.Sorted(maps.Keys(s.waived)) }
 
 // Engine holds the Set in force.
-type Engine struct{ active atomic.Pointer[Set] }
+type Engine struct {
+	active atomic.Pointer[Set]
+	shadow atomic.Pointer[Shadow]
+}
 
 // NewEngine returns an Engine with s in force.
 func NewEngine(s *Set) *Engine {
