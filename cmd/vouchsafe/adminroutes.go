@@ -14,7 +14,7 @@ import (
 // adminRoutes are what the command line asks of a running server beside
 // decisions and status.
 func (a *app) adminRoutes() []httpapi.AdminRoute {
-	return []httpapi.AdminRoute{
+	return append(a.shadowRoutes(), []httpapi.AdminRoute{
 		{Method: http.MethodGet, Path: "/v1/admin/sites/:site/revocations", Scope: httpapi.ScopeSite, Query: []string{"limit"}, Serve: a.adminRevocations},
 		{Method: http.MethodPost, Path: "/v1/admin/sites/:site/revocations", Scope: httpapi.ScopeSite, Serve: a.adminRevoke},
 		{Method: http.MethodGet, Path: "/v1/admin/sites/:site/acts", Scope: httpapi.ScopeSite, Query: []string{"limit"}, Serve: a.adminActs},
@@ -27,7 +27,7 @@ func (a *app) adminRoutes() []httpapi.AdminRoute {
 		{Method: http.MethodGet, Path: "/v1/admin/kb/:site/documents", Scope: httpapi.ScopeSite, Serve: a.adminDocuments},
 		{Method: http.MethodPost, Path: "/v1/admin/kb/:site/documents", Scope: httpapi.ScopeSite, MaxBody: maxPageBody, Serve: a.adminAddDocument},
 		{Method: http.MethodPost, Path: "/v1/admin/kb/:site/ask", Scope: httpapi.ScopeSite, Serve: a.adminAsk},
-	}
+	}...)
 }
 
 // maxPageBody is a page in JSON, where a quote or a line's end takes two bytes.

@@ -90,6 +90,7 @@ type app struct {
 	policy  *policy.Engine
 	rollout *rollout.Rollout
 	history *rollout.History // of policies
+	shadows *shadows
 	guard   *connectors.Guard
 	sites   atomic.Pointer[[]siteSettings] // those that are served
 	reload  *reloader                      // nil for the demo, which has no files to change
@@ -144,6 +145,10 @@ func assemble(ctx context.Context, s settings) (_ *app, err error) {
 	registry.MustRegister(newPolicyMetrics(a.rollout), collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	recorder, err := httpapi.NewRecorder(a.audit, registry, nil)
 	if err != nil {
+		return nil, err
+	}
+	a.shadows = &shadows{engine: a.policy, admit: a.admitCandidate, promote: a.rollout.Promote, record: a.recordShadow, clock: time.Now}
+	if err := registry.Register(a.shadows); err != nil {
 		return nil, err
 	}
 	a.guard = connectors.NewGuard(s.provider, nil)
@@ -337,6 +342,9 @@ func (a *app) close() error {
 	var errs []error
 	for _, stop := range a.stop {
 		stop()
+	}
+	if a.shadows != nil {
+		a.shadows.close()
 	}
 	if a.uses != nil {
 		errs = append(errs, a.uses.Flush(context.Background(), true), a.tokens.Flush(context.Background()))

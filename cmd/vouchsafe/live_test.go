@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"io"
 	"net"
@@ -72,4 +73,27 @@ func newestDecision(ts *testscript.TestScript, neg bool, args []string) {
 	var e struct{ Decision struct{ ID string } }
 	ts.Check(json.NewDecoder(strings.NewReader(ts.ReadFile("stdout"))).Decode(&e))
 	ts.Setenv(args[0], e.Decision.ID)
+}
+
+// shadowed waits until the running gate's candidate was asked at least so many
+// questions: `shadowed N`.
+func shadowed(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: shadowed N")
+	}
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	client, err := dialAdmin(context.Background(), ts.MkAbs("data"))
+	ts.Check(err)
+	defer client.close()
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(20 * time.Millisecond) {
+		var v shadowView
+		ts.Check(client.get(context.Background(), shadowPath, nil, &v))
+		if v.Running && v.Report.Waiting == 0 && v.Report.Compared >= want {
+			return
+		}
+		if time.Now().After(deadline) {
+			ts.Fatalf("the candidate was not asked: %+v", v.Report)
+		}
+	}
 }

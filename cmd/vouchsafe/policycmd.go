@@ -17,7 +17,7 @@ import (
 func (c *cli) policyCommand() *cobra.Command {
 	return group("policy", "Check, test, probe, replay and ship the policies", c.policyCheckCommand(), c.policyTestCommand(), c.policyProbeCommand(),
 		c.policyReplayCommand(), c.policyExplainCommand(), c.policyBundleCommand(),
-		c.policyStatusCommand(), c.policyRollBackCommand(), c.policyResumeCommand(), c.policyRefreshCommand())
+		c.policyStatusCommand(), c.policyRollBackCommand(), c.policyResumeCommand(), c.policyRefreshCommand(), c.policyShadowCommand())
 }
 
 func (c *cli) policyCheckCommand() *cobra.Command {

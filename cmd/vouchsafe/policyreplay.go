@@ -232,8 +232,13 @@ func printReplay(p *output.Printer, folder policyFolder, r policy.FlipReport) er
 	if p.Format() == output.JSON {
 		return p.Object(r)
 	}
+	fields := []output.Field{{Name: "candidate", Value: joined(folder.String(), "revision "+r.Candidate)}}
+	return printFlips(p, r, append(fields, flipFields(r)...), r.Flips)
+}
+
+// flipFields are the counts of a report.
+func flipFields(r policy.FlipReport) []output.Field {
 	fields := []output.Field{
-		{Name: "candidate", Value: joined(folder.String(), "revision "+r.Candidate)},
 		{Name: "compared", Value: count(r.Compared, "decision")},
 		{Name: "the same", Value: strconv.Itoa(r.Same)},
 	}
@@ -243,14 +248,19 @@ func printReplay(p *output.Printer, folder policyFolder, r policy.FlipReport) er
 	for _, why := range slices.Sorted(maps.Keys(r.Skipped)) {
 		fields = append(fields, output.Field{Name: "skipped, " + why, Value: strconv.Itoa(r.Skipped[why])})
 	}
-	if err := p.Object(r, fields...); err != nil || len(r.Flips) == 0 {
+	return fields
+}
+
+// printFlips prints a report's fields, and each change below them.
+func printFlips(p *output.Printer, whole any, fields []output.Field, flips []policy.Flip) error {
+	if err := p.Object(whole, fields...); err != nil || len(flips) == 0 {
 		return err
 	}
 	if err := p.Line(""); err != nil {
 		return err
 	}
 	t := p.Table("CHANGE", "SITE", "ACTION", "BEFORE", "AFTER", "COUNT", "EXAMPLES")
-	for _, f := range r.Flips {
+	for _, f := range flips {
 		err := t.Row(f, f.Kind, f.Site, f.Action, f.Before.String(), f.After.String(), strconv.Itoa(f.Count), strings.Join(f.Examples, " "))
 		if err != nil {
 			return err

@@ -37,6 +37,7 @@ func TestScripts(t *testing.T) {
 			"await":      await,
 			"chat":       say,
 			"decision":   newestDecision,
+			"shadowed":   shadowed,
 			"replace":    replace,
 			"admintoken": admintoken,
 			"fetch":      fetch,

@@ -137,7 +137,7 @@ func BenchmarkGateShadowed(b *testing.B) {
 	shadow := policy.NewShadow(w.Policy.Active(), w.Clock.Now)
 	defer shadow.Stop()
 	w.Policy.Shadow(shadow)
-	g := gate.New(gate.Options{Policy: w.Policy, Log: &encodeOnly{}, Clock: w.Clock.Now, EvaluationTimeout: time.Minute})
+	g := gate.New(gate.Options{Policy: w.Policy, Log: newSealOnly(b), Clock: w.Clock.Now, EvaluationTimeout: time.Minute})
 	token := w.Token(b, "demo", Alex, nil)
 	b.ReportAllocs()
 	for b.Loop() {

@@ -33,6 +33,9 @@ const (
 	codeInFlight             = "idempotency_in_flight"
 	codeMismatch             = "idempotency_mismatch"
 	codeNotReady             = "not_ready"
+	codeNoShadow             = "no_shadow" // these three are the admin side's
+	codeShadowRunning        = "shadow_running"
+	codeShadowDiffers        = "shadow_differs"
 	codeAdminAbsent          = "admin_token_absent" // these three on the admin side only
 	codeAdminInvalid         = "admin_token_invalid"
 	codeAdminForbidden       = "admin_forbidden"

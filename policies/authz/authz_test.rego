@@ -73,11 +73,10 @@ test_token_that_does_not_verify if {
 }
 
 test_three_refusals_are_three_texts if {
-	messages := {message |
+	messages := {reason.message |
 		some state in ["absent", "invalid", "expired"]
 		decision := authz.decision with input as _with({"identity": {"state": state}})
 		some reason in decision.reasons
-		message := reason.message
 	}
 	count(messages) == 3
 }

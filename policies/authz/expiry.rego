@@ -19,7 +19,9 @@ deny contains reason(rego.metadata.rule()) if {
 # title: The sign-in lasts longer than the site allows
 # custom:
 #   code: identity_too_long_lived
-#   message: I cannot use this kind of sign-in. Please sign in again; if this comes back, the website's support can help you.
+#   message: >-
+#     I cannot use this kind of sign-in. Please sign in again; if this comes
+#     back, the website's support can help you.
 #   audit: The token's lifetime (exp - iat) is over the site's max_token_lifetime, or one of the two is not known.
 deny contains reason(rego.metadata.rule()) if {
 	input.action.personal == true

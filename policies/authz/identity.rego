@@ -16,7 +16,9 @@ deny contains reason(rego.metadata.rule()) if {
 # custom:
 #   code: identity_invalid
 #   message: I could not confirm your sign-in. Please sign in again and I will carry on.
-#   audit: A personal action was asked for with a token that does not verify. The exact cause is recorded beside the decision.
+#   audit: >-
+#     A personal action was asked for with a token that does not verify. The
+#     exact cause is recorded beside the decision.
 deny contains reason(rego.metadata.rule()) if {
 	input.action.personal == true
 	input.identity.state == "invalid"
