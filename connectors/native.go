@@ -35,7 +35,7 @@ type Kind struct {
 
 // Rule is a kind of call: a method, and a path below the connection's base URL
 // in which {name} stands for one segment, and {name...} at the end for any rest.
-type Rule struct{ Method, Path string }
+type Rule = provider.Rule
 
 // Operation is what an action may ask of a native connector.
 type Operation struct {
@@ -72,8 +72,8 @@ type NativeCall struct {
 	Now       time.Time
 	// Owns compares an owner with the pin, as the gate does.
 	Owns func(gate.Owner) bool
-	// Send makes a call to the manifest's connection. Site, Connection and
-	// IdempotencyKey are filled in.
+	// Send makes a call to the manifest's connection. Site, Connection,
+	// IdempotencyKey and Grant are filled in.
 	Send func(context.Context, provider.Call) (*provider.Reply, error)
 }
 
@@ -120,7 +120,7 @@ func (c *native) Call(ctx context.Context, claim gate.Claim, permit gate.Permit)
 		Now:       c.now(),
 		Owns:      func(o gate.Owner) bool { return owns(o, grant.Pinned, c.site.FoldEmailLocal) },
 		Send: func(ctx context.Context, call provider.Call) (*provider.Reply, error) {
-			call.Site, call.Connection, call.IdempotencyKey = c.site.ID, c.manifest.Connection, ""
+			call.Site, call.Connection, call.IdempotencyKey, call.Grant = c.site.ID, c.manifest.Connection, "", grant
 			if a.writes() {
 				call.IdempotencyKey = grant.IdempotencyKey
 			}

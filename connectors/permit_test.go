@@ -2,6 +2,7 @@ package connectors
 
 import (
 	"context"
+	"crypto/ed25519"
 	"fmt"
 	"testing"
 	"testing/fstest"
@@ -14,6 +15,7 @@ import (
 	"vouchsafe/engine/gate"
 	"vouchsafe/engine/identity"
 	"vouchsafe/engine/policy"
+	"vouchsafe/engine/voucher"
 	"vouchsafe/policies"
 )
 
@@ -61,6 +63,9 @@ const (
 	siteID    = "demo"
 )
 
+// permitSigner signs the desk's vouchers.
+var permitSigner = voucher.NewSigner(ed25519.NewKeyFromSeed([]byte("a permit key of the tests, 32 by")))
+
 var secret = []byte("a secret of the tests, 32 bytes +")
 
 func newDesk(t testing.TB, m *Manifest) *desk {
@@ -81,7 +86,7 @@ func newDesk(t testing.TB, m *Manifest) *desk {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d.gate = gate.New(gate.Options{Policy: policy.NewEngine(set), Log: forgetful{}, Clock: d.clock, EvaluationTimeout: 10 * time.Second})
+	d.gate = gate.New(gate.Options{Policy: policy.NewEngine(set), Log: forgetful{}, Clock: d.clock, EvaluationTimeout: 10 * time.Second, Signer: permitSigner})
 	var bindings []gate.Binding
 	for _, a := range m.Actions() {
 		bindings = append(bindings, gate.Binding{Action: a, Connector: taker{d, a}})

@@ -219,7 +219,9 @@ func (p *performance) once(ctx context.Context, c asked) ([]gate.Record, *page, 
 	if p.asked++; p.asked > maxAsked {
 		return nil, nil, failed("the action takes more requests than it may", nil)
 	}
-	reply, err := p.rest.guard.do(ctx, p.rest.call(c.request, b, p.values.key, writes), writes)
+	call := p.rest.call(c.request, b, p.values.key, writes)
+	call.Grant = p.grant
+	reply, err := p.rest.guard.do(ctx, call, writes)
 	if err != nil {
 		return nil, nil, unanswered(ctx, err, writes)
 	}

@@ -104,7 +104,7 @@ func newBilling(t *testing.T) *rig {
 		t.Fatal(err)
 	}
 	r := &rig{desk: newDesk(t, m), shop: newShop(t)}
-	r.rest = NewREST(m, siteID, NewGuard(runProvider(t, r.shop.URL+"/v1"), noWait), r.clock)
+	r.rest = NewREST(m, siteID, NewGuard(runProvider(t, r.shop.URL+"/v1", m, r.clock), noWait), r.clock)
 	return r
 }
 
@@ -185,11 +185,11 @@ func TestStepsLeadFromCustomerToRecords(t *testing.T) {
 
 func TestStepsBeforeAWrite(t *testing.T) {
 	r := newBilling(t)
-	found := []object{{"id": "cus/1", "email": alexEmail}}
+	found := []object{{"id": "cus#1", "email": alexEmail}}
 	answer := object{"plan": object{"id": "p1"}}
 	r.shop.answer(routes(map[string]func(url.Values, string) any{
 		"GET /customers":                   func(url.Values, string) any { return object{"data": found} },
-		"POST /customers/cus%2F1/plans/p1": func(url.Values, string) any { return answer },
+		"POST /customers/cus%231/plans/p1": func(url.Values, string) any { return answer },
 	}))
 	write := func() (gate.Response, error, []string) {
 		before := len(r.shop.calls())
@@ -200,7 +200,7 @@ func TestStepsBeforeAWrite(t *testing.T) {
 	if err != nil || len(got.Records) != 1 || got.Records[0].Owner.Email != alexEmail || len(calls) != 2 {
 		t.Fatalf("Call = %+v, %v after %v", got, err, calls)
 	}
-	if want := "key=pa_1&pause%5Bby%5D%5B0%5D=cus%2F1&pause%5Bmonths%5D=2"; r.shop.body != want {
+	if want := "key=pa_1&pause%5Bby%5D%5B0%5D=cus%231&pause%5Bmonths%5D=2"; r.shop.body != want {
 		t.Errorf("body = %s, want %s", r.shop.body, want)
 	}
 	h := r.shop.last.Header
@@ -216,11 +216,11 @@ func TestStepsBeforeAWrite(t *testing.T) {
 		"refused":         {found, object{"error": object{"kind": "frozen"}}, engine.CodeConnectorFailed, 2},
 		"gone":            {found, object{"error": object{"kind": "gone"}}, engine.CodeNotFound, 2},
 		"no success":      {found, object{"ok": false}, engine.CodeOutcomeUnknown, 2},
-		"somebody else's": {[]object{{"id": "cus/1", "email": "jordan@example.com"}}, nil, engine.CodeNotFound, 1},
-		"nobody's":        {[]object{{"id": "cus/1"}}, nil, engine.CodeNotFound, 1},
+		"somebody else's": {[]object{{"id": "cus#1", "email": "jordan@example.com"}}, nil, engine.CodeNotFound, 1},
+		"nobody's":        {[]object{{"id": "cus#1"}}, nil, engine.CodeNotFound, 1},
 		"nothing":         {[]object{}, nil, engine.CodeNotFound, 1},
-		"both":            {[]object{{"id": "cus/1", "email": alexEmail}, {"id": "cus/1", "email": "jordan@example.com"}}, nil, engine.CodeNotFound, 1},
-		"two":             {[]object{{"id": "cus/1", "email": alexEmail}, {"id": "cus/2", "email": alexEmail}}, nil, engine.CodeConnectorFailed, 1},
+		"both":            {[]object{{"id": "cus#1", "email": alexEmail}, {"id": "cus#1", "email": "jordan@example.com"}}, nil, engine.CodeNotFound, 1},
+		"two":             {[]object{{"id": "cus#1", "email": alexEmail}, {"id": "cus/2", "email": alexEmail}}, nil, engine.CodeConnectorFailed, 1},
 		"without its id":  {[]object{{"email": alexEmail}}, nil, engine.CodeConnectorFailed, 1},
 		"climbing":        {[]object{{"id": "..", "email": alexEmail}}, nil, engine.CodeConnectorFailed, 1},
 	} {

@@ -3,6 +3,7 @@ package connectors
 import (
 	"encoding/json"
 	"math/big"
+	"regexp"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -122,21 +123,21 @@ func (v values) found(ref string, strict bool) ([]string, error) {
 	return texts, nil
 }
 
-// climbs reports a value that a careless server, decoding before it splits,
-// would take for a way up or for the end of the text.
+// climbs reports a value that a careless server, decoding before it splits or
+// decoding twice, would take for more than one segment, for a way up or for the
+// end of the text. The connection provider refuses such a path too.
 func climbs(s string) bool {
 	for _, c := range s {
-		if c < 0x20 || c == 0x7f {
+		if c < 0x20 || c == 0x7f || c == '/' || c == '\\' {
 			return true
 		}
 	}
-	for _, part := range strings.FieldsFunc(s, func(c rune) bool { return c == '/' || c == '\\' }) {
-		if part == "." || part == ".." {
-			return true
-		}
-	}
-	return false
+	name, _, _ := strings.Cut(s, ";")
+	return name == "." || name == ".." || percentEncoded.MatchString(s)
 }
+
+// percentEncoded is text that is encoded already.
+var percentEncoded = regexp.MustCompile(`%[0-9A-Fa-f]{2}`)
 
 // scalarText is a JSON scalar as text.
 func scalarText(v any) (string, bool) {

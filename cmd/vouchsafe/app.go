@@ -31,6 +31,7 @@ import (
 	"vouchsafe/engine/revoke"
 	"vouchsafe/engine/rollout"
 	"vouchsafe/engine/store"
+	"vouchsafe/engine/voucher"
 	"vouchsafe/kb"
 )
 
@@ -155,7 +156,7 @@ func assemble(ctx context.Context, s settings) (_ *app, err error) {
 	if err := registry.Register(a.guard); err != nil {
 		return nil, err
 	}
-	g := gate.New(gate.Options{Policy: a.policy, Stale: a.rollout.Stale, Log: recorder, NotFoundAfter: s.notFound, Uses: limit.New(a.state)})
+	g := gate.New(gate.Options{Policy: a.policy, Stale: a.rollout.Stale, Log: recorder, NotFoundAfter: s.notFound, Uses: limit.New(a.state), Signer: voucher.NewSigner(s.keys.Permit)})
 	for _, site := range s.sites {
 		if err := a.importHelp(ctx, site); err != nil {
 			return nil, err

@@ -134,12 +134,12 @@ func providerPaths(c *config.Config, data string) provider.Options {
 	dir := filepath.Join(data, providerDir)
 	o := provider.Options{
 		Dir:       dir,
-		KeyFile:   filepath.Join(data, "provider-key", "master"),
+		Key:       provider.MasterKey{File: filepath.Join(data, "provider-key", "master")},
 		CreateKey: true,
 		Socket:    filepath.Join(dir, providerSock),
 	}
 	if c != nil {
-		o.KeyFile = filepath.Join(c.Keys, providerKey)
+		o.Key.File = filepath.Join(c.Keys, providerKey)
 	}
 	return o
 }

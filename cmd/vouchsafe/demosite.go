@@ -21,6 +21,7 @@ import (
 	"vouchsafe/engine/httpapi"
 	"vouchsafe/engine/identity"
 	"vouchsafe/engine/rollout"
+	"vouchsafe/engine/voucher"
 	"vouchsafe/policies"
 )
 
@@ -94,8 +95,12 @@ func (s *serving) demo(ctx context.Context, addr, data string) (err error) {
 	if err != nil {
 		return err
 	}
+	keys, err := readyKeys(demoKeys(data), data, s.log)
+	if err != nil {
+		return err
+	}
 	options := providerPaths(nil, data)
-	client, err := s.startProvider(ctx, options)
+	client, err := s.startProvider(ctx, options, voucher.NewSigner(keys.Permit))
 	if err != nil {
 		return err
 	}
@@ -109,10 +114,6 @@ func (s *serving) demo(ctx context.Context, addr, data string) (err error) {
 		}
 	}
 	sites, err := demoSites(shop, files.PublicKey)
-	if err != nil {
-		return err
-	}
-	keys, err := readyKeys(demoKeys(data), data, s.log)
 	if err != nil {
 		return err
 	}

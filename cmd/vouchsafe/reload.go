@@ -42,6 +42,7 @@ type reloader struct {
 	app     *app
 	started *config.Config // as the gate was started with it
 	log     *slog.Logger
+	allow   func(context.Context) error // tells the provider which calls the manifests make
 
 	// Used by the watching goroutine alone.
 	published keySets
@@ -202,6 +203,9 @@ func (r *reloader) replace(ctx context.Context, c *config.Config) error {
 	}
 	catalog, probes, err := probesOf(sites)
 	if err != nil {
+		return err
+	}
+	if err := r.allow(ctx); err != nil {
 		return err
 	}
 	// The policy in force was probed over the actions and sites there were.

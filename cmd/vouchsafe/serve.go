@@ -22,6 +22,7 @@ import (
 	"vouchsafe/connectors/provider"
 	"vouchsafe/engine/httpapi"
 	"vouchsafe/engine/socket"
+	"vouchsafe/engine/voucher"
 )
 
 // gcPercent is Go's GOGC for a gate that was not given one.
@@ -132,8 +133,12 @@ func (s *serving) configured(ctx context.Context, path, addr, data string) (err 
 	if s.admin != nil {
 		s.onClose(func() error { return ignoreClosed(s.admin.Close()) })
 	}
-	client, err := s.providerOf(ctx, c)
+	client, err := s.providerOf(ctx, c, voucher.NewSigner(keys.Permit))
 	if err != nil {
+		return err
+	}
+	allow := s.allower(c, path)
+	if err := allow(ctx); err != nil {
 		return err
 	}
 	a, err := assemble(ctx, settings{data: c.Data, keys: keys, policies: source, rollout: c.Policies, sites: sites, provider: client,
@@ -142,7 +147,7 @@ func (s *serving) configured(ctx context.Context, path, addr, data string) (err 
 		return err
 	}
 	s.onClose(a.close)
-	a.reload = &reloader{path: path, app: a, started: &started, log: s.log, published: published, config: c, seen: seen}
+	a.reload = &reloader{path: path, app: a, started: &started, log: s.log, published: published, config: c, seen: seen, allow: allow}
 	s.onClose(a.reload.watch(ctx))
 	return s.run(ctx, a, c.Data, l, func() {
 		fmt.Fprintf(s.out, "Vouchsafe serves %d site(s) on http://%s\n", len(sites), l.Addr())
@@ -174,10 +179,10 @@ func keyless(dir string) bool {
 }
 
 // providerOf reaches the connection provider, starting one when it is embedded.
-func (s *serving) providerOf(ctx context.Context, c *config.Config) (*provider.Client, error) {
+func (s *serving) providerOf(ctx context.Context, c *config.Config, signer *voucher.Signer) (*provider.Client, error) {
 	switch {
 	case c.Connections.Embedded:
-		return s.startProvider(ctx, providerPaths(c, c.Data))
+		return s.startProvider(ctx, providerPaths(c, c.Data), signer)
 	case c.Connections.Socket != "":
 		return provider.NewClient(c.Connections.Socket, c.Connections.Key.File)
 	default:
@@ -187,8 +192,9 @@ func (s *serving) providerOf(ctx context.Context, c *config.Config) (*provider.C
 
 // startProvider starts the connection provider as a child process. Its master
 // key and the credentials are its own; this process never reads them.
-func (s *serving) startProvider(ctx context.Context, o provider.Options) (*provider.Client, error) {
-	args := []string{"connection", "serve", "--child", "--dir", o.Dir, "--key-file", o.KeyFile, "--socket", o.Socket}
+func (s *serving) startProvider(ctx context.Context, o provider.Options, signer *voucher.Signer) (*provider.Client, error) {
+	args := []string{"connection", "serve", "--child", "--dir", o.Dir, "--key-file", o.Key.File, "--socket", o.Socket,
+		"--permit-key", signer.Public()}
 	if err := s.keep(ctx, args...); err != nil {
 		return nil, err
 	}
@@ -198,6 +204,19 @@ func (s *serving) startProvider(ctx context.Context, o provider.Options) (*provi
 	}
 	s.onClose(func() error { client.Close(); return nil })
 	return client, nil
+}
+
+// allower tells an embedded provider which calls the manifests make. It does so
+// by a command of the operator's, as a process of its own: configuration and
+// provider are the same operator's here, and the key that it takes is never in
+// this process. Beside a provider that runs apart, the operator runs it.
+func (s *serving) allower(c *config.Config, path string) func(context.Context) error {
+	if !c.Connections.Embedded {
+		return func(context.Context) error { return nil }
+	}
+	return func(ctx context.Context) error {
+		return s.runSelf(ctx, "connection", "allow", "--apply", "--config", path, "--data", c.Data)
+	}
 }
 
 // keep starts a child and keeps it running until the end.

@@ -5,6 +5,7 @@ package connectortest
 
 import (
 	"context"
+	"crypto/ed25519"
 	"io"
 	"log/slog"
 	"path/filepath"
@@ -21,6 +22,7 @@ import (
 	"vouchsafe/engine/gate"
 	"vouchsafe/engine/identity"
 	"vouchsafe/engine/policy"
+	"vouchsafe/engine/voucher"
 	"vouchsafe/policies"
 )
 
@@ -55,6 +57,9 @@ type Bench struct {
 	outcomes []audit.Outcome
 }
 
+// permitSigner signs the bench's vouchers.
+var permitSigner = voucher.NewSigner(ed25519.NewKeyFromSeed([]byte("a permit key of the tests, 32 by")))
+
 var key = []byte("a key of the connectors' tests, 32 bytes")
 
 // New sets up a Bench. It is taken down with the test.
@@ -67,12 +72,12 @@ func New(t testing.TB, o Options) *Bench {
 	if o.Location == nil {
 		o.Location = time.UTC
 	}
-	b.Provider = serveProvider(t, o.Links)
+	b.Provider = serveProvider(t, o.Links, o.Manifests, b.clock)
 	set, err := policy.Compile(policies.FS)
 	if err != nil {
 		t.Fatal(err)
 	}
-	b.gate = gate.New(gate.Options{Policy: policy.NewEngine(set), Log: b, Clock: b.clock, EvaluationTimeout: 30 * time.Second})
+	b.gate = gate.New(gate.Options{Policy: policy.NewEngine(set), Log: b, Clock: b.clock, EvaluationTimeout: 30 * time.Second, Signer: permitSigner})
 	catalog, err := connectors.NewCatalog(o.Manifests)
 	if err != nil {
 		t.Fatal(err)
@@ -94,13 +99,15 @@ func New(t testing.TB, o Options) *Bench {
 	return b
 }
 
-// serveProvider runs a connection provider with the links.
-func serveProvider(t testing.TB, links []Link) *provider.Client {
+// serveProvider runs a connection provider with the links, each for what its
+// manifests ask.
+func serveProvider(t testing.TB, links []Link, manifests []*connectors.Manifest, clock func() time.Time) *provider.Client {
 	t.Helper()
 	dir := t.TempDir()
 	ready, done := make(chan struct{}), make(chan error, 1)
 	ctx, cancel := context.WithCancel(context.Background())
-	o := provider.Options{Dir: filepath.Join(dir, "provider"), KeyFile: filepath.Join(dir, "master.key"), CreateKey: true,
+	o := provider.Options{Dir: filepath.Join(dir, "provider"), Key: provider.MasterKey{File: filepath.Join(dir, "master.key")}, CreateKey: true,
+		PermitKeys: permitSigner.Public(), Clock: clock,
 		Socket: filepath.Join(dir, "provider.sock"), Log: slog.New(slog.NewTextHandler(io.Discard, nil)), Ready: func() { close(ready) }}
 	go func() { done <- provider.Serve(ctx, o) }()
 	select {
@@ -125,6 +132,11 @@ func serveProvider(t testing.TB, links []Link) *provider.Client {
 	operator := client(provider.OperatorKeyFile(o.Dir))
 	for _, l := range links {
 		l.Connection.Site = Site
+		for _, m := range manifests {
+			if m.Connection == l.ID {
+				l.Connection.Allow = append(l.Connection.Allow, m.Rules()...)
+			}
+		}
 		if err := operator.Add(context.Background(), l.Connection, l.Credential); err != nil {
 			t.Fatalf("adding connection %s: %v", l.ID, err)
 		}

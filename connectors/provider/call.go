@@ -3,6 +3,8 @@ package provider
 import (
 	"fmt"
 	"time"
+
+	"vouchsafe/engine/voucher"
 )
 
 // Call is one request to an outside system, named by its connection: the
@@ -20,6 +22,14 @@ type Call struct {
 	// one that carries the connection's credential, are refused.
 	Headers  map[string]string
 	MaxReply int64 // bytes of the reply's body; 0 means what the provider allows
+	// Grant vouches for the call. Without one nothing is sent.
+	Grant Voucher
+}
+
+// Voucher signs a call for the provider that goes by the name of audience. A
+// gate.Grant does, and only a redeemed Permit gives one.
+type Voucher interface {
+	Vouch(audience string, c voucher.Call) (string, error)
 }
 
 // Reply is the outside system's answer, whatever its status.
@@ -38,6 +48,8 @@ type Error struct {
 	NotSent bool   // the outside system has certainly not received the request
 	Timeout bool   // time ran out
 	Message string // what our own provider says of it, in words; may be empty
+
+	audience string // whom a voucher must be for, when that is what is wrong
 }
 
 // The codes of an Error.
@@ -53,6 +65,17 @@ const (
 	CodeUpstreamTimeout   = "upstream_timeout"
 	CodeUpstreamBroke     = "upstream_broken" // the connection ended before the reply did
 	CodeReplyTooLarge     = "reply_too_large"
+	CodeCallNotAllowed    = "call_not_allowed"       // no rule of the connection allows it
+	CodeReconnectNeeded   = "reconnect_needed"       // somebody must grant access first, or again
+	CodeCredential        = "credential_unavailable" // no access token can be had at the moment
+	CodeVoucherMissing    = "voucher_missing"
+	CodeVoucherInvalid    = "voucher_invalid" // malformed, or its signature is wrong
+	CodeVoucherUnknownKey = "voucher_unknown_key"
+	CodeVoucherExpired    = "voucher_expired"
+	CodeVoucherAudience   = "voucher_other_run" // for an earlier run of the provider, or for another provider
+	CodeVoucherMismatch   = "voucher_mismatch"  // for another call
+	CodeVoucherUsed       = "voucher_used"
+	CodeVoucherCrowded    = "voucher_too_many"
 )
 
 func (e *Error) Error() string {

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"vouchsafe/engine/socket"
+	"vouchsafe/engine/voucher"
 )
 
 // Client calls a connection provider: ours over its socket, or any that speaks
@@ -28,8 +29,9 @@ type Client struct {
 	keyFile       string
 	reads, writes *http.Transport
 
-	mu  sync.Mutex
-	key string // "" until it has been read
+	mu       sync.Mutex
+	key      string // "" until it has been read
+	audience string // whom vouchers are for; "" until the provider has said so
 }
 
 // NewClient makes a client of the provider at base: the path of a Unix socket,
@@ -73,14 +75,14 @@ func (c *Client) Do(ctx context.Context, call Call) (*Reply, error) {
 		if CheckHeader(name, value) != nil {
 			return nil, &Error{Code: CodeInvalidHeaders, NotSent: true}
 		}
-		headers.Set("Nango-Proxy-"+name, value)
+		headers.Set(proxyPrefix+name, value)
 	}
 	if call.ContentType != "" {
 		headers.Set("Content-Type", call.ContentType)
-		headers.Set("Nango-Proxy-Content-Type", call.ContentType)
+		headers.Set(proxyPrefix+"Content-Type", call.ContentType)
 	}
 	if call.IdempotencyKey != "" {
-		headers.Set("Nango-Proxy-Idempotency-Key", call.IdempotencyKey)
+		headers.Set(proxyPrefix+"Idempotency-Key", call.IdempotencyKey)
 	}
 	target := "/proxy" + call.Path
 	if call.Query != "" {
@@ -90,7 +92,11 @@ func (c *Client) Do(ctx context.Context, call Call) (*Reply, error) {
 	if limit <= 0 || limit > maxReplyBytes {
 		limit = maxReplyBytes
 	}
-	resp, body, err := c.send(ctx, call.Method, target, headers, call.Body, limit)
+	u, err := url.Parse("http://provider" + target)
+	if err != nil {
+		return nil, &Error{Code: CodeInvalidRequest, NotSent: true}
+	}
+	resp, body, err := c.vouched(ctx, call, u, headers, limit)
 	if err != nil {
 		return nil, err
 	}
@@ -103,73 +109,58 @@ func (c *Client) Do(ctx context.Context, call Call) (*Reply, error) {
 	}, nil
 }
 
-// Add adds a connection, or replaces one whole. It needs the operator's key.
-func (c *Client) Add(ctx context.Context, conn Connection, cred Credential) error {
-	in := importJSON{
-		ProviderConfigKey: conn.Site,
-		ConnectionID:      conn.ID,
-		Credentials:       credentialsJSON{Type: conn.Type},
-		Config:            configJSON{conn.BaseURL, conn.Header, conn.Query},
+// vouched sends a call with a voucher for exactly what is sent. A provider that
+// has started anew goes by another name than the voucher's: it says so before
+// anything is sent on, and the call is vouched for once more.
+func (c *Client) vouched(ctx context.Context, call Call, target *url.URL, headers http.Header, limit int64) (*http.Response, []byte, error) {
+	if call.Grant == nil {
+		return nil, nil, &Error{Code: CodeVoucherMissing, NotSent: true}
 	}
-	if conn.Type == Basic {
-		in.Credentials.Username, in.Credentials.Password = cred.username, cred.value
-	} else {
-		in.Credentials.APIKey = cred.value
+	what := voucher.Call{
+		Site:       call.Site,
+		Connection: call.Connection,
+		Method:     call.Method,
+		Target:     voucherTarget(strings.TrimPrefix(target.EscapedPath(), "/proxy"), target.RawQuery),
+		Headers:    sentOn(headers),
+		Body:       call.Body,
 	}
-	return c.operate(ctx, http.MethodPost, "/connections", in, nil)
-}
-
-// List returns the connections of a site, or of all for "".
-func (c *Client) List(ctx context.Context, site string) ([]Connection, error) {
-	var got struct {
-		Connections []connectionJSON `json:"connections"`
-	}
-	target := "/connections"
-	if site != "" {
-		target += "?provider_config_key=" + url.QueryEscape(site)
-	}
-	if err := c.operate(ctx, http.MethodGet, target, nil, &got); err != nil {
-		return nil, err
-	}
-	out := make([]Connection, 0, len(got.Connections))
-	for _, j := range got.Connections {
-		created, _ := time.Parse(timeFormat, j.Created)
-		out = append(out, Connection{Site: j.ProviderConfigKey, ID: j.ConnectionID, Type: j.Type,
-			BaseURL: j.Config.BaseURL, Header: j.Config.Header, Query: j.Config.Query, Created: created})
-	}
-	return out, nil
-}
-
-// Remove forgets a connection and its credential.
-func (c *Client) Remove(ctx context.Context, site, id string) error {
-	return c.operate(ctx, http.MethodDelete, "/connections/"+url.PathEscape(id)+"?provider_config_key="+url.QueryEscape(site), nil, nil)
-}
-
-// operate makes an operator's call.
-func (c *Client) operate(ctx context.Context, method, target string, in, out any) error {
-	headers := http.Header{}
-	var body []byte
-	if in != nil {
-		var err error
-		if body, err = json.Marshal(in); err != nil {
-			return errors.New("encoding the call to the connection provider failed")
+	for again := false; ; again = true {
+		c.mu.Lock()
+		audience := c.audience
+		c.mu.Unlock()
+		signed, err := call.Grant.Vouch(audience, what)
+		if err != nil {
+			return nil, nil, &Error{Code: CodeVoucherMissing, NotSent: true, Message: err.Error()}
 		}
-		headers.Set("Content-Type", "application/json")
+		headers.Set(headerVoucher, signed)
+		resp, body, err := c.send(ctx, call.Method, target.RequestURI(), headers, call.Body, limit)
+		if e, ok := errors.AsType[*Error](err); ok && e.Code == CodeVoucherAudience && e.NotSent && e.audience != "" && !again {
+			c.mu.Lock()
+			c.audience = e.audience
+			c.mu.Unlock()
+			continue
+		}
+		return resp, body, err
 	}
-	resp, got, err := c.send(ctx, method, target, headers, body, maxReplyBytes)
-	if err != nil {
-		return err
+}
+
+// voucherTarget is the path and query that a voucher is for.
+func voucherTarget(path, query string) string {
+	if query == "" {
+		return path
 	}
-	if resp.StatusCode/100 != 2 {
-		return &Error{Code: CodeProviderBroke}
+	return path + "?" + query
+}
+
+// sentOn are the headers of a call to the provider that are sent on from there.
+func sentOn(headers http.Header) map[string]string {
+	out := map[string]string{}
+	for name, values := range headers {
+		if to, ok := strings.CutPrefix(name, proxyPrefix); ok && name != proxyPrefix+headerVoucher {
+			out[to] = values[0]
+		}
 	}
-	if out == nil {
-		return nil
-	}
-	if err := json.Unmarshal(got, out); err != nil {
-		return &Error{Code: CodeProviderBroke}
-	}
-	return nil
+	return out
 }
 
 // send makes one call with the key. When the provider does not know the key,
@@ -233,6 +224,8 @@ func (c *Client) once(ctx context.Context, method, target string, headers http.H
 			NotSent: resp.Header.Get(headerNotSent) == "true",
 			Timeout: resp.StatusCode == http.StatusGatewayTimeout,
 			Message: said.Error.Message,
+
+			audience: resp.Header.Get(headerAudience),
 		}
 	}
 	got, err := io.ReadAll(io.LimitReader(resp.Body, limit+1))

@@ -2,6 +2,7 @@ package provider
 
 import (
 	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -22,7 +23,12 @@ type Connection struct {
 	BaseURL string // the only place the credential is sent to
 	Header  string // where an API key goes: a header ...
 	Query   string // ... or a parameter of the query
+	OAuth   OAuth  // of the types OAuth2 and ClientCredentials
+	Allow   []Rule // which calls it may be used for; none means none
 	Created time.Time
+	Tokens  Tokens // what became of its tokens; zero when it has none
+	// Metadata is a JSON object of the operator's own. Nothing here reads it.
+	Metadata json.RawMessage
 }
 
 // Type is how an outside system wants to be given the credential.
@@ -30,24 +36,29 @@ type Type string
 
 // The types of connection, as Nango writes them.
 const (
-	APIKey Type = "API_KEY"
-	Basic  Type = "BASIC"
-	None   Type = "NONE"
+	APIKey            Type = "API_KEY"
+	Basic             Type = "BASIC"
+	OAuth2            Type = "OAUTH2"    // authorization code, with PKCE
+	ClientCredentials Type = "OAUTH2_CC" // the client's own
+	None              Type = "NONE"
 )
 
 // ParseType reads a type, in small letters or large.
 func ParseType(s string) (Type, error) {
 	switch t := Type(strings.ToUpper(s)); t {
-	case APIKey, Basic, None:
+	case APIKey, Basic, OAuth2, ClientCredentials, None:
 		return t, nil
 	}
-	return "", fmt.Errorf("unknown type %q: want api_key, basic or none", s)
+	return "", fmt.Errorf("unknown type %q: want api_key, basic, oauth2, oauth2_cc or none", s)
 }
 
 // Credential is what opens the outside system. It never prints.
 type Credential struct {
-	value    string // the API key, or the password
-	username string
+	value        string // the API key, or the password
+	username     string
+	clientSecret string // "" for a public client
+	accessToken  string // "" until there is one
+	refreshToken string
 }
 
 // NewAPIKey is the credential of a connection of type APIKey: the whole value
@@ -59,6 +70,9 @@ func NewAPIKey(value string) Credential { return Credential{value: value} }
 func NewBasic(username, password string) Credential {
 	return Credential{value: password, username: username}
 }
+
+// NewClientSecret is the secret of an OAuth client. Its tokens come later.
+func NewClientSecret(value string) Credential { return Credential{clientSecret: value} }
 
 const hidden = "[credential]"
 
@@ -99,6 +113,15 @@ func (c Connection) check(cred Credential) error {
 	if _, err := parseBaseURL(c.BaseURL); err != nil {
 		return err
 	}
+	if err := checkRules(c.Allow); err != nil {
+		return err
+	}
+	if err := checkMetadata(c.Metadata); err != nil {
+		return err
+	}
+	if err := c.checkOAuth(cred); err != nil {
+		return err
+	}
 	if c.Type != APIKey && (c.Header != "" || c.Query != "") {
 		return errors.New("only an API key goes into a header or the query")
 	}
@@ -123,17 +146,31 @@ func (c Connection) check(cred Credential) error {
 		if strings.Contains(cred.username, ":") {
 			return errors.New("a username holds no colon")
 		}
-	case None:
+	case OAuth2, ClientCredentials, None:
 		if cred.value != "" {
-			return errors.New("a connection of type none has no credential")
+			return fmt.Errorf("a connection of type %s has neither key nor password", strings.ToLower(string(c.Type)))
 		}
 	default:
-		return errors.New("unknown type: want api_key, basic or none")
+		return errors.New("unknown type: want api_key, basic, oauth2, oauth2_cc or none")
 	}
-	for _, b := range []byte(cred.value + cred.username) {
+	for _, b := range []byte(cred.value + cred.username + cred.clientSecret + cred.accessToken + cred.refreshToken) {
 		if b < 0x20 || b == 0x7f {
 			return errors.New("a credential holds no control characters; is it the right file?")
 		}
+	}
+	return nil
+}
+
+// maxMetadata bounds what an operator may note down with a connection.
+const maxMetadata = 4 << 10
+
+func checkMetadata(m json.RawMessage) error {
+	if m == nil {
+		return nil
+	}
+	var object map[string]json.RawMessage
+	if len(m) > maxMetadata || json.Unmarshal(m, &object) != nil || object == nil {
+		return fmt.Errorf("metadata: want a JSON object of at most %d bytes", maxMetadata)
 	}
 	return nil
 }
@@ -159,6 +196,8 @@ func parseBaseURL(s string) (*url.URL, error) {
 		return nil, errors.New("base URL: a credential does not belong into it")
 	case u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
 		return nil, errors.New("base URL: no query and no fragment")
+	case numericHost(u.Hostname()):
+		return nil, errors.New("base URL: its host is an odd spelling of an address; write the address out")
 	case checkPath(u.EscapedPath()) != nil && u.Path != "":
 		return nil, errors.New("base URL: its path has a segment that is empty or climbs")
 	case u.Scheme == "https":
@@ -167,6 +206,21 @@ func parseBaseURL(s string) (*url.URL, error) {
 		return nil, errors.New("base URL: want https (http only to this machine itself)")
 	}
 	return u, nil
+}
+
+// numericHost reports a host that is no address as such and that much software
+// takes for one all the same: 2130706433, 0x7f.1, 0177.0.0.1 (the "ends in a
+// number" of the URL standard, section 3.5).
+func numericHost(host string) bool {
+	if _, err := netip.ParseAddr(host); err == nil {
+		return false
+	}
+	host = strings.TrimSuffix(host, ".")
+	last := strings.ToLower(host[strings.LastIndexByte(host, '.')+1:])
+	if hex, ok := strings.CutPrefix(last, "0x"); ok {
+		return strings.Trim(hex, "0123456789abcdef") == ""
+	}
+	return last != "" && strings.Trim(last, "0123456789") == ""
 }
 
 // isLoopback reports a host that is this machine by its very name.
@@ -222,6 +276,11 @@ func (c Connection) authorize(r *http.Request, cred Credential) error {
 		r.URL.RawQuery += url.QueryEscape(c.Query) + "=" + url.QueryEscape(cred.value)
 	case Basic:
 		r.SetBasicAuth(cred.username, cred.value)
+	case OAuth2, ClientCredentials:
+		if cred.accessToken == "" {
+			return errors.New("there is no access token")
+		}
+		r.Header.Set("Authorization", "Bearer "+cred.accessToken)
 	case None:
 	default:
 		return errors.New("unknown type of connection")
@@ -240,9 +299,18 @@ func (c Credential) secretUsername() bool {
 	return c.value == "" || len(c.username) >= minGenerated && !strings.Contains(c.username, "@")
 }
 
+// credentialHeader is the header that the credential goes into, "" for none.
+func (c Connection) credentialHeader() string {
+	switch {
+	case c.Type == Basic, c.Type.oauth():
+		return "Authorization"
+	}
+	return c.Header
+}
+
 // spellings returns the ways in which an outside system may echo the credential.
 func (c Connection) spellings(cred Credential) []string {
-	secrets := []string{cred.value}
+	secrets := []string{cred.value, cred.clientSecret, cred.accessToken, cred.refreshToken}
 	if c.Type == Basic {
 		if cred.secretUsername() {
 			secrets = append(secrets, cred.username)
@@ -252,6 +320,9 @@ func (c Connection) spellings(cred Credential) []string {
 	}
 	if _, token, ok := strings.Cut(cred.value, " "); ok { // "Bearer ..."
 		secrets = append(secrets, strings.TrimSpace(token))
+	}
+	if cred.value != "" && c.Type == APIKey {
+		secrets = append(secrets, base64.StdEncoding.EncodeToString([]byte(cred.value)))
 	}
 	return secrets
 }

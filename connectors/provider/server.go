@@ -10,33 +10,54 @@ import (
 	"log/slog"
 	"net/http"
 	"strings"
+	"time"
+
+	"vouchsafe/engine/voucher"
 )
 
 // Headers in which the provider says of its own answers that they are not the
 // outside system's. Headers of that name never come through from there.
 const (
-	headerError   = "Vouchsafe-Error"
-	headerNotSent = "Vouchsafe-Not-Sent"
+	headerError    = "Vouchsafe-Error"
+	headerNotSent  = "Vouchsafe-Not-Sent"
+	headerAudience = "Vouchsafe-Audience" // whom a voucher must be for
+)
+
+// headerVoucher is where a call's voucher is: under this name, or behind the
+// proxyPrefix, where a client of Nango's puts the headers it is given.
+const (
+	headerVoucher = "Vouchsafe-Voucher"
+	proxyPrefix   = "Nango-Proxy-"
 )
 
 const maxRequestBytes = 1 << 20
 
+// callbackPath is where a browser comes back to after access was granted.
+const callbackPath = "/oauth/callback"
+
 // server answers the provider's calls.
 type server struct {
 	store           *Store
+	admission       *admission
+	broker          *broker
+	sessions        *sessions
 	proxy, operator [sha256.Size]byte // of the keys
 	reads, writes   *http.Transport
 	log             *slog.Logger
 }
 
-func newServer(store *Store, proxyKey, operatorKey string, log *slog.Logger) *server {
+func newServer(store *Store, keys *keyring, proxyKey, operatorKey, callback string, clock func() time.Time, log *slog.Logger) *server {
+	broker := newBroker(store, log, clock)
 	return &server{
-		store:    store,
-		proxy:    sha256.Sum256([]byte(proxyKey)),
-		operator: sha256.Sum256([]byte(operatorKey)),
-		reads:    newTransport(true),
-		writes:   newTransport(false),
-		log:      log,
+		store:     store,
+		admission: newAdmission(keys, clock),
+		broker:    broker,
+		sessions:  &sessions{broker: broker, callback: callback, under: map[string]session{}},
+		proxy:     sha256.Sum256([]byte(proxyKey)),
+		operator:  sha256.Sum256([]byte(operatorKey)),
+		reads:     newTransport(true),
+		writes:    newTransport(false),
+		log:       log,
 	}
 }
 
@@ -48,14 +69,24 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	path := r.URL.EscapedPath()
 	switch {
 	case path == "/healthz":
-		writeJSON(w, http.StatusOK, map[string]string{"status": "ok"})
+		writeJSON(w, http.StatusOK, map[string]string{"status": "ok", "audience": s.admission.audience})
 	case strings.HasPrefix(path, "/proxy/"):
 		if s.authorized(w, r, s.proxy) {
 			s.serveProxy(w, r, strings.TrimPrefix(path, "/proxy"))
 		}
+	case path == callbackPath:
+		s.serveCallback(w, r)
 	case path == "/connections" || strings.HasPrefix(path, "/connections/"):
 		if s.authorized(w, r, s.operator) {
 			s.serveConnections(w, r, strings.TrimPrefix(strings.TrimPrefix(path, "/connections"), "/"))
+		}
+	case path == "/connect/sessions" || path == "/connect/sessions/reconnect":
+		if s.authorized(w, r, s.operator) {
+			s.serveSessions(w, r)
+		}
+	case path == "/rotate-key":
+		if s.authorized(w, r, s.operator) {
+			s.serveRotate(w, r)
 		}
 	default:
 		refuse(w, http.StatusNotFound, &Error{Code: CodeInvalidRequest, NotSent: true}, "There is no such call.")
@@ -89,34 +120,60 @@ func (s *server) serveProxy(w http.ResponseWriter, r *http.Request, path string)
 		refuse(w, http.StatusRequestEntityTooLarge, &Error{Code: CodeInvalidRequest, NotSent: true}, "The body is too large or broke off.")
 		return
 	}
-	c, cred, err := s.store.Get(site, id)
+	signed := r.Header.Get(headerVoucher)
+	if signed == "" {
+		signed = r.Header.Get(proxyPrefix + headerVoucher)
+	}
+	decision, refusal := s.admission.admit(signed, voucher.Call{Site: site, Connection: id, Method: r.Method,
+		Target: voucherTarget(path, r.URL.RawQuery), Headers: sentOn(r.Header), Body: body})
+	if refusal != nil {
+		s.log.Warn("call refused", "site", site, "connection", id, "method", r.Method, "code", refusal.Code)
+		w.Header().Set(headerAudience, s.admission.audience)
+		refuse(w, http.StatusForbidden, refusal, refusal.Message)
+		return
+	}
+	log := s.log.With("site", site, "connection", id, "method", r.Method, "decision", decision)
+	sealed, err := s.store.find(site, id)
 	if err != nil {
 		if !errors.Is(err, ErrNoConnection) {
-			s.log.Error("connection cannot be used", "site", site, "connection", id, "err", err)
+			log.Error("connection cannot be used", "err", err)
 		}
 		refuse(w, http.StatusNotFound, &Error{Code: CodeUnknownConnection, NotSent: true}, "There is no such connection.")
 		return
 	}
-	if c.Header != "" && headers.Get(c.Header) != "" {
-		refuse(w, http.StatusBadRequest, &Error{Code: CodeInvalidHeaders, NotSent: true}, "The header of the connection's credential is not sent on.")
+	if !Allows(sealed.Allow, r.Method, path) {
+		log.Warn("call refused", "code", CodeCallNotAllowed)
+		refuse(w, http.StatusForbidden, &Error{Code: CodeCallNotAllowed, NotSent: true},
+			"No rule of the connection allows this method and path; `vouchsafe connection allow` shows and sets them.")
 		return
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), callTimeout)
 	defer cancel()
-	got, callErr := s.call(ctx, c, cred, outgoing{r.Method, path, r.URL.RawQuery, headers, body})
+	c, cred, callErr := s.broker.ready(ctx, sealed)
 	if callErr != nil {
-		s.log.Warn("call failed", "site", site, "connection", id, "method", r.Method, "code", callErr.Code, "not_sent", callErr.NotSent)
-		status := http.StatusBadGateway
-		switch {
-		case callErr.Timeout:
-			status = http.StatusGatewayTimeout
-		case callErr.Code == CodeInvalidRequest:
-			status = http.StatusBadRequest
-		}
-		refuse(w, status, callErr, "The outside system gave no usable answer.")
+		log.Warn("call refused", "code", callErr.Code)
+		refuse(w, statusOf(callErr), callErr, callErr.Message)
 		return
 	}
-	s.log.Debug("call answered", "site", site, "connection", id, "method", r.Method, "status", got.status)
+	if c.credentialHeader() != "" && headers.Get(c.credentialHeader()) != "" {
+		refuse(w, http.StatusBadRequest, &Error{Code: CodeInvalidHeaders, NotSent: true}, "The header of the connection's credential is not sent on.")
+		return
+	}
+	out := outgoing{r.Method, path, r.URL.RawQuery, headers, body}
+	got, callErr := s.call(ctx, c, cred, out)
+	if callErr == nil && got.status == http.StatusUnauthorized && out.undone(got) && c.Type.oauth() && s.broker.now().Sub(c.Tokens.Obtained) >= renewedJustNow {
+		// The token ended before its time. The system has said that it did
+		// nothing, so the call is sent again with another, once.
+		if c, cred, e := s.broker.renew(ctx, c, cred.accessToken); e == nil {
+			got, callErr = s.call(ctx, c, cred, out)
+		}
+	}
+	if callErr != nil {
+		log.Warn("call failed", "code", callErr.Code, "not_sent", callErr.NotSent)
+		refuse(w, statusOf(callErr), callErr, "The outside system gave no usable answer.")
+		return
+	}
+	log.Debug("call answered", "status", got.status)
 	for name, value := range map[string]string{"Content-Type": got.contentType, "Retry-After": got.retryAfter, "Link": got.link} {
 		if value != "" {
 			w.Header().Set(name, value)
@@ -127,6 +184,23 @@ func (s *server) serveProxy(w http.ResponseWriter, r *http.Request, path string)
 	if got.status != http.StatusNoContent && got.status != http.StatusNotModified {
 		w.Write(got.body)
 	}
+}
+
+// statusOf is the status of an error of the provider's own.
+func statusOf(e *Error) int {
+	switch {
+	case e.Timeout:
+		return http.StatusGatewayTimeout
+	case e.Code == CodeInvalidRequest:
+		return http.StatusBadRequest
+	case e.Code == CodeUnknownConnection:
+		return http.StatusNotFound
+	case e.Code == CodeReconnectNeeded:
+		return http.StatusFailedDependency // as Nango answers
+	case e.Code == CodeCredential:
+		return http.StatusServiceUnavailable
+	}
+	return http.StatusBadGateway
 }
 
 // proxyHeaders reads the headers of a call. problem says what is wrong.
@@ -143,8 +217,9 @@ func proxyHeaders(r *http.Request) (site, id string, out http.Header, problem st
 			id = values[0]
 		case name == "Base-Url-Override":
 			return "", "", nil, "A connection's base URL cannot be overridden."
-		case strings.HasPrefix(name, "Nango-Proxy-"):
-			to := http.CanonicalHeaderKey(strings.TrimPrefix(name, "Nango-Proxy-"))
+		case name == proxyPrefix+headerVoucher: // is for this provider
+		case strings.HasPrefix(name, proxyPrefix):
+			to := http.CanonicalHeaderKey(strings.TrimPrefix(name, proxyPrefix))
 			if CheckHeader(to, values[0]) != nil {
 				return "", "", nil, "The header " + name + " is not sent on."
 			}
@@ -155,116 +230,6 @@ func proxyHeaders(r *http.Request) (site, id string, out http.Header, problem st
 		return "", "", nil, "Provider-Config-Key and Connection-Id are needed."
 	}
 	return site, id, out, ""
-}
-
-// connectionJSON is a connection as Nango writes one. It has no credential.
-type connectionJSON struct {
-	ConnectionID      string     `json:"connection_id"`
-	ProviderConfigKey string     `json:"provider_config_key"` // the site
-	Created           string     `json:"created,omitempty"`
-	Type              Type       `json:"type"`
-	Config            configJSON `json:"connection_config"`
-}
-
-type configJSON struct {
-	BaseURL string `json:"base_url"`
-	Header  string `json:"header,omitempty"`
-	Query   string `json:"query,omitempty"`
-}
-
-// importJSON is a request to add a connection.
-type importJSON struct {
-	ProviderConfigKey string          `json:"provider_config_key"`
-	ConnectionID      string          `json:"connection_id"`
-	Credentials       credentialsJSON `json:"credentials"`
-	Config            configJSON      `json:"connection_config"`
-}
-
-type credentialsJSON struct {
-	Type     Type   `json:"type"`
-	APIKey   string `json:"apiKey,omitempty"`
-	Username string `json:"username,omitempty"`
-	Password string `json:"password,omitempty"`
-}
-
-func toJSON(c Connection) connectionJSON {
-	out := connectionJSON{ConnectionID: c.ID, ProviderConfigKey: c.Site, Type: c.Type,
-		Config: configJSON{c.BaseURL, c.Header, c.Query}}
-	if !c.Created.IsZero() {
-		out.Created = c.Created.UTC().Format(timeFormat)
-	}
-	return out
-}
-
-const timeFormat = "2006-01-02T15:04:05.000Z07:00"
-
-// serveConnections adds, lists and removes connections.
-func (s *server) serveConnections(w http.ResponseWriter, r *http.Request, id string) {
-	site := r.URL.Query().Get("provider_config_key")
-	switch {
-	case r.Method == http.MethodGet && id == "":
-		all, err := s.store.List(site)
-		if err != nil {
-			s.fail(w, err)
-			return
-		}
-		out := []connectionJSON{}
-		only := r.URL.Query().Get("connectionId")
-		for _, c := range all {
-			if only == "" || c.ID == only {
-				out = append(out, toJSON(c))
-			}
-		}
-		writeJSON(w, http.StatusOK, map[string]any{"connections": out})
-	case r.Method == http.MethodPost && id == "":
-		s.addConnection(w, r)
-	case r.Method == http.MethodDelete && id != "":
-		if err := s.store.Remove(site, id); err != nil {
-			s.fail(w, err)
-			return
-		}
-		s.log.Info("connection removed", "site", site, "connection", id)
-		writeJSON(w, http.StatusOK, map[string]bool{"success": true})
-	default:
-		refuse(w, http.StatusMethodNotAllowed, &Error{Code: CodeInvalidRequest, NotSent: true}, "There is no such call.")
-	}
-}
-
-func (s *server) addConnection(w http.ResponseWriter, r *http.Request) {
-	var in importJSON
-	dec := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxHeaderBytes))
-	dec.DisallowUnknownFields()
-	// The decoder's error could quote the credential, so it is not passed on.
-	if err := dec.Decode(&in); err != nil || dec.More() {
-		refuse(w, http.StatusBadRequest, &Error{Code: CodeInvalidRequest, NotSent: true}, "The body is not a connection.")
-		return
-	}
-	cred := Credential{value: in.Credentials.APIKey + in.Credentials.Password, username: in.Credentials.Username}
-	if in.Credentials.APIKey != "" && in.Credentials.Password != "" {
-		refuse(w, http.StatusBadRequest, &Error{Code: CodeInvalidRequest, NotSent: true}, "An API key and a password are two credentials.")
-		return
-	}
-	c := Connection{Site: in.ProviderConfigKey, ID: in.ConnectionID, Type: in.Credentials.Type,
-		BaseURL: in.Config.BaseURL, Header: in.Config.Header, Query: in.Config.Query}
-	if err := s.store.Put(c, cred); err != nil {
-		s.fail(w, err)
-		return
-	}
-	s.log.Info("connection added", "site", c.Site, "connection", c.ID, "type", c.Type)
-	writeJSON(w, http.StatusCreated, toJSON(c))
-}
-
-// fail answers an error of the store. Its errors hold no credential.
-func (s *server) fail(w http.ResponseWriter, err error) {
-	switch {
-	case errors.Is(err, ErrNoConnection):
-		refuse(w, http.StatusNotFound, &Error{Code: CodeUnknownConnection, NotSent: true}, "There is no such connection.")
-	case errors.Is(err, errRejected):
-		refuse(w, http.StatusBadRequest, &Error{Code: CodeInvalidRequest, NotSent: true}, err.Error())
-	default:
-		s.log.Error("store failed", "err", err)
-		refuse(w, http.StatusInternalServerError, &Error{Code: CodeProviderBroke, NotSent: true}, "The store failed.")
-	}
 }
 
 // errorJSON is an error as Nango writes one.

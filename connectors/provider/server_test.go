@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto/ed25519"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -25,13 +26,15 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"vouchsafe/engine/socket"
+	"vouchsafe/engine/voucher"
 )
 
 // running is a provider that runs for a test.
 type running struct {
 	Options
-	stop func() error
-	log  *lockedBuffer
+	stop   func() error
+	log    *lockedBuffer
+	signer *voucher.Signer
 }
 
 type lockedBuffer struct {
@@ -54,32 +57,43 @@ func (l *lockedBuffer) String() string {
 func start(t testing.TB) *running {
 	t.Helper()
 	p := newPlace(t)
-	r := &running{log: &lockedBuffer{}}
+	r := &running{log: &lockedBuffer{}, signer: newSigner()}
+	r.Options = Options{Dir: p.dir, Key: MasterKey{File: p.key}, CreateKey: true, PermitKeys: r.signer.Public(),
+		Socket: filepath.Join(filepath.Dir(p.dir), "provider.sock"), Log: newTestLog(r.log)}
+	r.again(t)
+	t.Cleanup(func() {
+		if err := r.stop(); err != nil {
+			t.Errorf("Serve: %v", err)
+		}
+	})
+	return r
+}
+
+func newTestLog(w io.Writer) *slog.Logger {
+	return slog.New(slog.NewJSONHandler(w, &slog.HandlerOptions{Level: slog.LevelDebug}))
+}
+
+// again starts the provider, which must not run.
+func (r *running) again(t testing.TB) {
+	t.Helper()
 	ready := make(chan struct{})
-	r.Options = Options{Dir: p.dir, KeyFile: p.key, CreateKey: true,
-		Socket: filepath.Join(filepath.Dir(p.dir), "provider.sock"),
-		Log:    slog.New(slog.NewJSONHandler(r.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
-		Ready:  func() { close(ready) }}
+	o := r.Options
+	o.Ready = func() { close(ready) }
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	go func() { done <- Serve(ctx, r.Options) }()
+	go func() { done <- Serve(ctx, o) }()
 	var once sync.Once
 	var err error
 	r.stop = func() error {
 		once.Do(func() { cancel(); err = <-done })
 		return err
 	}
-	t.Cleanup(func() {
-		if err := r.stop(); err != nil {
-			t.Errorf("Serve: %v", err)
-		}
-	})
 	select {
 	case <-ready:
 	case err := <-done:
+		done <- err
 		t.Fatalf("Serve: %v", err)
 	}
-	return r
 }
 
 func (r *running) client(t testing.TB, keyFile string) *Client {
@@ -92,7 +106,76 @@ func (r *running) client(t testing.TB, keyFile string) *Client {
 	return c
 }
 
-func (r *running) gate(t testing.TB) *Client     { return r.client(t, ProxyKeyFile(r.Dir)) }
+// gateClient is the client of a gate, which vouches for each call.
+type gateClient struct {
+	*Client
+	signer *voucher.Signer
+	now    func() time.Time
+}
+
+func (g gateClient) Do(ctx context.Context, call Call) (*Reply, error) {
+	call.Grant = granted{g.signer, call.Site, g.now}
+	return g.Client.Do(ctx, call)
+}
+
+// granted vouches as a gate.Grant does.
+type granted struct {
+	signer *voucher.Signer
+	site   string
+	now    func() time.Time
+}
+
+func (g granted) Vouch(audience string, c voucher.Call) (string, error) {
+	c.Site = g.site
+	return g.signer.Sign(audience, "d_test", c, g.now())
+}
+
+func newSigner() *voucher.Signer {
+	_, key, err := ed25519.GenerateKey(nil)
+	if err != nil {
+		panic(err)
+	}
+	return voucher.NewSigner(key)
+}
+
+// audience is whom vouchers must be for.
+func (r *running) audience(t testing.TB) string {
+	t.Helper()
+	answer := r.raw(t, "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+	var health struct{ Audience string }
+	if err := json.Unmarshal([]byte(answer[strings.Index(answer, "{"):]), &health); err != nil || health.Audience == "" {
+		t.Fatalf("healthz: %s", answer)
+	}
+	return health.Audience
+}
+
+// proxy sends a call as it is written, with a voucher for exactly that.
+func (r *running) proxy(t testing.TB, line, headers, body string) string {
+	t.Helper()
+	method, target, _ := strings.Cut(line, " ")
+	c := voucher.Call{Method: method, Target: strings.TrimPrefix(target, "/proxy"), Headers: map[string]string{}, Body: []byte(body)}
+	for h := range strings.Lines(headers) {
+		name, value, _ := strings.Cut(strings.TrimSpace(h), ": ")
+		switch {
+		case name == "Provider-Config-Key":
+			c.Site = value
+		case name == "Connection-Id":
+			c.Connection = value
+		case strings.HasPrefix(name, proxyPrefix):
+			c.Headers[strings.TrimPrefix(name, proxyPrefix)] = value
+		}
+	}
+	signed, err := r.signer.Sign(r.audience(t), "d_test", c, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r.raw(t, line+" HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer "+keyIn(t, ProxyKeyFile(r.Dir))+"\r\n"+
+		headerVoucher+": "+signed+"\r\n"+headers+"\r\n"+body)
+}
+
+func (r *running) gate(t testing.TB) gateClient {
+	return gateClient{r.client(t, ProxyKeyFile(r.Dir)), r.signer, time.Now}
+}
 func (r *running) operator(t testing.TB) *Client { return r.client(t, OperatorKeyFile(r.Dir)) }
 
 func (r *running) add(t testing.TB, c Connection, cred Credential) {
@@ -151,7 +234,7 @@ func TestKeysOpenOnlyTheirOwnCalls(t *testing.T) {
 		t.Fatal("both keys are the same")
 	}
 	tests := []struct{ call, auth, want string }{
-		{"GET /proxy/x", "Bearer " + proxy, "200"},
+		{"GET /proxy/x", "Bearer " + proxy, "403"}, // the key is known, and a key is not enough
 		{"GET /proxy/x", "Bearer " + operator, "401"},
 		{"GET /proxy/x", "Bearer ", "401"},
 		{"GET /proxy/x", "Basic " + proxy, "401"},
@@ -161,12 +244,21 @@ func TestKeysOpenOnlyTheirOwnCalls(t *testing.T) {
 		{"GET /connections", "Bearer " + proxy, "401"},
 		{"POST /connections", "Bearer " + proxy, "401"},
 		{"DELETE /connections/shop?provider_config_key=demo", "Bearer " + proxy, "401"},
-		{"GET /connections/shop?provider_config_key=demo", "Bearer " + operator, "405"},
+		{"GET /connections/shop?provider_config_key=demo", "Bearer " + operator, "200"},
+		{"GET /connections/shop?provider_config_key=demo", "Bearer " + proxy, "401"},
+		{"PATCH /connections/shop?provider_config_key=demo", "Bearer " + proxy, "401"},
+		{"POST /connections/metadata", "Bearer " + proxy, "401"},
+		{"POST /connect/sessions", "Bearer " + proxy, "401"},
+		{"POST /connect/sessions/reconnect", "Bearer " + proxy, "401"},
+		{"POST /rotate-key", "Bearer " + proxy, "401"},
+		{"GET /connect/sessions", "Bearer " + operator, "405"},
+		{"GET /rotate-key", "Bearer " + operator, "405"},
+		{"GET /oauth/callback", "none", "400"},
 		{"GET /healthz", "none", "200"},
 		{"GET /", "Bearer " + operator, "404"},
 		{"GET /proxy", "Bearer " + proxy, "404"},
 		{"GET /proxy/../connections", "Bearer " + operator, "401"},
-		{"GET /connections/../proxy/x", "Bearer " + operator, "405"},
+		{"GET /connections/../proxy/x", "Bearer " + operator, "404"},
 	}
 	for _, tt := range tests {
 		n.Store(0)
@@ -174,7 +266,7 @@ func TestKeysOpenOnlyTheirOwnCalls(t *testing.T) {
 		if !strings.HasPrefix(got, tt.want+"\n") {
 			t.Errorf("%s with %.12q = %.60q, want %s", tt.call, tt.auth, got, tt.want)
 		}
-		if sent := strings.HasPrefix(tt.call, "GET /proxy/x") && tt.want == "200"; sent != (n.Load() == 1) {
+		if n.Load() != 0 {
 			t.Errorf("%s with %.12q: the outside system was called %d times", tt.call, tt.auth, n.Load())
 		}
 	}
@@ -190,9 +282,12 @@ func TestProxyRefusals(t *testing.T) {
 	up, n := upstream(t, func(w http.ResponseWriter, q *http.Request) {})
 	evil, evilCalls := upstream(t, func(w http.ResponseWriter, q *http.Request) {})
 	r.add(t, conn("shop", up.URL+"/api"), NewAPIKey(planted))
-	byQuery := Connection{Site: "demo", ID: "query", Type: APIKey, Query: "key", BaseURL: up.URL}
+	byQuery := Connection{Site: "demo", ID: "query", Type: APIKey, Query: "key", BaseURL: up.URL, Allow: anything}
 	r.add(t, byQuery, NewAPIKey(planted))
-	r.add(t, Connection{Site: "demo", ID: "plain", Type: APIKey, Header: "X-Shop", BaseURL: up.URL}, NewAPIKey(planted))
+	bare := conn("bare", up.URL)
+	bare.Allow = nil
+	r.add(t, bare, NewAPIKey(planted))
+	r.add(t, Connection{Site: "demo", ID: "plain", Type: APIKey, Header: "X-Shop", BaseURL: up.URL, Allow: anything}, NewAPIKey(planted))
 	ids := "Provider-Config-Key: demo\r\nConnection-Id: shop\r\n"
 	tests := []struct{ name, line, headers, want string }{
 		{"another site's connection", "GET /proxy/x", "Provider-Config-Key: other\r\nConnection-Id: shop\r\n", "404"},
@@ -208,24 +303,26 @@ func TestProxyRefusals(t *testing.T) {
 		{"forwarded address", "GET /proxy/x", ids + "Nango-Proxy-X-Forwarded-For: 10.0.0.1\r\n", "400"},
 		{"framing", "POST /proxy/x", ids + "Nango-Proxy-Transfer-Encoding: chunked\r\n", "400"},
 		{"destination", "PUT /proxy/x", ids + "Nango-Proxy-Destination: http://evil.example/\r\n", "400"},
-		{"copy", "COPY /proxy/x", ids, "400"},
+		{"copy", "COPY /proxy/x", ids, "403"},
 		{"host of one's own", "GET /proxy/x", ids + "Nango-Proxy-Host: evil.example\r\n", "400"},
-		{"climbing", "GET /proxy/../x", ids, "400"},
-		{"climbing, encoded", "GET /proxy/a/%2e%2e/x", ids, "400"},
-		{"climbing behind an encoded slash", "GET /proxy/a%2F..%2Fx", ids, "400"},
-		{"climbing behind a backslash", "GET /proxy/a%5C..%5Cx", ids, "400"},
-		{"absolute URL", "GET /proxy/" + evil.URL + "/x", ids, "400"},
-		{"other host", "GET /proxy//evil.example/x", ids, "400"},
-		{"empty segment", "GET /proxy/a//b", ids, "400"},
-		{"method", "OPTIONS /proxy/x", ids, "400"},
-		{"method of one's own", "CONNECT /proxy/x", ids, "400"},
+		{"climbing", "GET /proxy/../x", ids, "403"},
+		{"climbing, encoded", "GET /proxy/a/%2e%2e/x", ids, "403"},
+		{"climbing behind an encoded slash", "GET /proxy/a%2F..%2Fx", ids, "403"},
+		{"climbing behind a backslash", "GET /proxy/a%5C..%5Cx", ids, "403"},
+		{"absolute URL", "GET /proxy/" + evil.URL + "/x", ids, "403"},
+		{"other host", "GET /proxy//evil.example/x", ids, "403"},
+		{"encoded slash", "GET /proxy/a%2Fb", ids, "403"},
+		{"encoded twice", "GET /proxy/a%252Fb", ids, "403"},
+		{"no rule", "GET /proxy/x", "Provider-Config-Key: demo\r\nConnection-Id: bare\r\n", "403"},
+		{"empty segment", "GET /proxy/a//b", ids, "403"},
+		{"method", "OPTIONS /proxy/x", ids, "403"},
+		{"method of one's own", "CONNECT /proxy/x", ids, "403"},
 		{"credential's parameter in the query", "GET /proxy/x?key=mine", "Provider-Config-Key: demo\r\nConnection-Id: query\r\n", "400"},
 		{"the same, encoded", "GET /proxy/x?%6bey=mine", "Provider-Config-Key: demo\r\nConnection-Id: query\r\n", "400"},
 		{"body too large", "POST /proxy/x", ids + "Content-Length: 9999999\r\n", "413"},
 	}
 	for _, tt := range tests {
-		got := r.raw(t, tt.line+" HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer "+keyIn(t, ProxyKeyFile(r.Dir))+"\r\n"+tt.headers+"\r\n"+
-			strings.Repeat("x", map[bool]int{true: maxRequestBytes + 1}[tt.want == "413"]))
+		got := r.proxy(t, tt.line, tt.headers, strings.Repeat("x", map[bool]int{true: maxRequestBytes + 1}[tt.want == "413"]))
 		if !strings.HasPrefix(got, tt.want+"\n") {
 			t.Errorf("%s: %.80q, want %s", tt.name, got, tt.want)
 		}
@@ -258,15 +355,15 @@ func TestProxyAddsTheCredential(t *testing.T) {
 		io.WriteString(w, `{"a": 1}`)
 	})
 	r.add(t, conn("header", up.URL+"/api/v1/"), NewAPIKey(planted))
-	r.add(t, Connection{Site: "demo", ID: "query", Type: APIKey, Query: "api key", BaseURL: up.URL}, NewAPIKey(planted))
-	r.add(t, Connection{Site: "demo", ID: "basic", Type: Basic, BaseURL: up.URL}, NewBasic(planted, ""))
-	r.add(t, Connection{Site: "demo", ID: "none", Type: None, BaseURL: up.URL}, Credential{})
+	r.add(t, Connection{Site: "demo", ID: "query", Type: APIKey, Query: "api key", BaseURL: up.URL, Allow: anything}, NewAPIKey(planted))
+	r.add(t, Connection{Site: "demo", ID: "basic", Type: Basic, BaseURL: up.URL, Allow: anything}, NewBasic(planted, ""))
+	r.add(t, Connection{Site: "demo", ID: "none", Type: None, BaseURL: up.URL, Allow: anything}, Credential{})
 	tests := []struct {
 		call Call
 		want seen
 	}{
-		{Call{Connection: "header", Method: "GET", Path: "/a%2Fb/%23W12", Query: "q=%26&r"},
-			seen{Line: "GET /api/v1/a%2Fb/%23W12?q=%26&r", Key: planted, Accept: "application/json"}},
+		{Call{Connection: "header", Method: "GET", Path: "/a%2Cb/%23W12", Query: "q=%26&r"},
+			seen{Line: "GET /api/v1/a%2Cb/%23W12?q=%26&r", Key: planted, Accept: "application/json"}},
 		{Call{Connection: "header", Method: "PUT", Path: "/", Body: []byte(`{}`), ContentType: "application/json", IdempotencyKey: "pa_1"},
 			seen{Line: "PUT /api/v1/", Key: planted, Accept: "application/json", Type: "application/json", Idempotency: "pa_1", Body: "{}"}},
 		{Call{Connection: "query", Method: "DELETE", Path: "/x/", Query: "a=1"},
@@ -291,7 +388,7 @@ func TestProxyAddsTheCredential(t *testing.T) {
 			t.Errorf("sent (-want +got):\n%s", diff)
 		}
 	}
-	got := r.raw(t, "GET /proxy/x HTTP/1.1\r\nHost: x\r\nProvider-Config-Key: demo\r\nConnection-Id: none\r\nAuthorization: Bearer "+keyIn(t, ProxyKeyFile(r.Dir))+"\r\n\r\n")
+	got := r.proxy(t, "GET /proxy/x", "Provider-Config-Key: demo\r\nConnection-Id: none\r\n", "")
 	for _, header := range []string{"Set-Cookie", "X-Internal", "Vouchsafe-"} {
 		if strings.Contains(got, header) {
 			t.Errorf("the outside system's %s came through: %s", header, got)
@@ -305,7 +402,7 @@ func TestUsernamesComeThrough(t *testing.T) {
 	r := start(t)
 	const body = "ORGANIZER:mailto:bookings@shop.example /bookings@shop.example/cal/"
 	up, _ := upstream(t, func(w http.ResponseWriter, q *http.Request) { io.WriteString(w, body) })
-	r.add(t, Connection{Site: "demo", ID: "calendar", Type: Basic, BaseURL: up.URL}, NewBasic("bookings@shop.example", planted))
+	r.add(t, Connection{Site: "demo", ID: "calendar", Type: Basic, BaseURL: up.URL, Allow: anything}, NewBasic("bookings@shop.example", planted))
 	got, err := r.gate(t).Do(context.Background(), Call{Site: "demo", Connection: "calendar", Method: "REPORT", Path: "/"})
 	if err != nil || string(got.Body) != body {
 		t.Errorf("Do: %q, %v; want %q", got.Body, err, body)
@@ -356,13 +453,13 @@ func TestCredentialIsInNoAnswerAndNoLog(t *testing.T) {
 		}
 	})
 	r.add(t, conn("header", up.URL), NewAPIKey(planted))
-	r.add(t, Connection{Site: "demo", ID: "bearer", Type: APIKey, Header: "Authorization", BaseURL: up.URL}, NewAPIKey("Bearer "+planted))
-	r.add(t, Connection{Site: "demo", ID: "query", Type: APIKey, Query: "key", BaseURL: up.URL}, NewAPIKey(planted))
-	r.add(t, Connection{Site: "demo", ID: "basic", Type: Basic, BaseURL: up.URL}, NewBasic("planted-consumer-key-of-a-pair", planted))
-	r.add(t, Connection{Site: "demo", ID: "down", Type: APIKey, Query: "key", BaseURL: "http://127.0.0.1:1"}, NewAPIKey(planted))
+	r.add(t, Connection{Site: "demo", ID: "bearer", Type: APIKey, Header: "Authorization", BaseURL: up.URL, Allow: anything}, NewAPIKey("Bearer "+planted))
+	r.add(t, Connection{Site: "demo", ID: "query", Type: APIKey, Query: "key", BaseURL: up.URL, Allow: anything}, NewAPIKey(planted))
+	r.add(t, Connection{Site: "demo", ID: "basic", Type: Basic, BaseURL: up.URL, Allow: anything}, NewBasic("planted-consumer-key-of-a-pair", planted))
+	r.add(t, Connection{Site: "demo", ID: "down", Type: APIKey, Query: "key", BaseURL: "http://127.0.0.1:1", Allow: anything}, NewAPIKey(planted))
 	var all strings.Builder
 	for _, id := range []string{"header", "bearer", "query", "basic", "down"} {
-		answer := r.raw(t, "GET /proxy/x HTTP/1.1\r\nHost: x\r\nProvider-Config-Key: demo\r\nConnection-Id: "+id+"\r\nAuthorization: Bearer "+keyIn(t, ProxyKeyFile(r.Dir))+"\r\n\r\n")
+		answer := r.proxy(t, "GET /proxy/x", "Provider-Config-Key: demo\r\nConnection-Id: "+id+"\r\n", "")
 		if id != "down" && !strings.Contains(answer, "[removed]") {
 			t.Errorf("%s: nothing was removed from %s", id, answer)
 		}
@@ -550,9 +647,7 @@ func TestManageOnlineAndOffline(t *testing.T) {
 
 func TestSecondProviderIsRefused(t *testing.T) {
 	r := start(t)
-	o := r.Options
-	o.Ready = nil
-	if err := Serve(context.Background(), o); !errors.Is(err, ErrLocked) {
+	if err := Serve(context.Background(), r.Options); !errors.Is(err, ErrLocked) {
 		t.Errorf("second Serve = %v, want ErrLocked", err)
 	}
 }
@@ -560,7 +655,7 @@ func TestSecondProviderIsRefused(t *testing.T) {
 func TestClientLearnsANewKey(t *testing.T) {
 	r := start(t)
 	gate := r.gate(t)
-	r.add(t, Connection{Site: "demo", ID: "none", Type: None, BaseURL: "http://127.0.0.1:1"}, Credential{})
+	r.add(t, Connection{Site: "demo", ID: "none", Type: None, BaseURL: "http://127.0.0.1:1", Allow: anything}, Credential{})
 	gate.key = "a key of long ago, no longer good"
 	_, err := gate.Do(context.Background(), Call{Site: "demo", Connection: "none", Method: "POST", Path: "/"})
 	if e, ok := errors.AsType[*Error](err); !ok || e.Code != CodeUpstreamRefused {

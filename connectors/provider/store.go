@@ -1,20 +1,17 @@
 package provider
 
 import (
-	"bytes"
-	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 
-	"github.com/tink-crypto/tink-go/v2/aead"
-	"github.com/tink-crypto/tink-go/v2/aead/subtle"
-	"github.com/tink-crypto/tink-go/v2/keyset"
 	"github.com/tink-crypto/tink-go/v2/tink"
 	bolt "go.etcd.io/bbolt"
 	bolterrors "go.etcd.io/bbolt/errors"
@@ -30,10 +27,9 @@ var (
 )
 
 const (
-	storeFile      = "connections.db"
-	masterKeyBytes = 32
-	recordVersion  = 1
-	lockTimeout    = time.Second
+	storeFile     = "connections.db"
+	recordVersion = 2
+	lockTimeout   = time.Second
 )
 
 var (
@@ -47,25 +43,45 @@ var (
 // bound to its connection and to where it may go: a stored one does not open
 // when its site, name, base URL, type or place is changed underneath it.
 type Store struct {
-	db  *bolt.DB
-	box tink.AEAD
+	db     *bolt.DB
+	key    MasterKey
+	master []byte // the key itself; used only while the keys are rotated
+	// box seals with the newest key of the keyset and opens with any of them.
+	// Replaced when the keys are rotated.
+	box      atomic.Pointer[sealing]
+	rotating sync.Mutex
 }
+
+func (s *Store) sealer() tink.AEAD { return s.box.Load().aead }
 
 // record is a connection as it is stored.
 type record struct {
-	Version int               `json:"v"`
-	Type    Type              `json:"type"`
-	BaseURL string            `json:"base_url"`
-	Header  string            `json:"header,omitempty"`
-	Query   string            `json:"query,omitempty"`
-	Created time.Time         `json:"created"`
-	Secrets map[string][]byte `json:"secrets"` // field -> ciphertext
+	Version  int               `json:"v"`
+	Type     Type              `json:"type"`
+	BaseURL  string            `json:"base_url"`
+	Header   string            `json:"header,omitempty"`
+	Query    string            `json:"query,omitempty"`
+	OAuth    OAuth             `json:"oauth,omitzero"`
+	Allow    []Rule            `json:"allow,omitempty"`
+	Created  time.Time         `json:"created"`
+	Metadata json.RawMessage   `json:"metadata,omitempty"`
+	Tokens   Tokens            `json:"tokens,omitzero"`
+	Secrets  map[string][]byte `json:"secrets"` // field -> ciphertext
 }
 
-// OpenStore opens the store in dir, which is made when it is missing. keyFile
-// holds the master key of 32 bytes. When neither key nor store is there yet and
-// createKey is set, both are made; in every other case a missing key is refused.
-func OpenStore(dir, keyFile string, createKey bool) (*Store, error) {
+// stored is a connection whose credential is still sealed.
+type stored struct {
+	Connection
+	rec record
+}
+
+// OpenStore opens the store in dir, which is made when it is missing. When
+// neither key nor store is there yet and createKey is set, both are made, where
+// the key is a file; in every other case a missing key is refused.
+//
+// A store belongs to one process at a time, which the operating system sees to
+// even when that process is killed. ErrLocked says that another has it.
+func OpenStore(dir string, key MasterKey, createKey bool) (*Store, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("making the provider's folder: %w", err)
 	}
@@ -76,119 +92,11 @@ func OpenStore(dir, keyFile string, createKey bool) (*Store, error) {
 		}
 		return nil, fmt.Errorf("opening the connections: %w", err)
 	}
-	s := &Store{db: db}
-	if err := s.unseal(keyFile, createKey); err != nil {
+	s := &Store{db: db, key: key}
+	if err := s.unseal(createKey); err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
 	return s, nil
-}
-
-// unseal opens the keyset, or makes one in a new store.
-func (s *Store) unseal(keyFile string, createKey bool) error {
-	var sealed []byte
-	if err := s.db.View(func(tx *bolt.Tx) error {
-		if b := tx.Bucket(bucketMeta); b != nil {
-			sealed = bytes.Clone(b.Get(keyKeyset))
-		}
-		return nil
-	}); err != nil {
-		return fmt.Errorf("reading the keyset: %w", err)
-	}
-	master, err := readMasterKey(keyFile)
-	if errors.Is(err, ErrNoKey) && createKey && sealed == nil {
-		master, err = createMasterKey(keyFile)
-	}
-	if err != nil {
-		return err
-	}
-	sealer, err := subtle.NewAESGCM(master)
-	if err != nil {
-		return fmt.Errorf("using the master key: %w", err)
-	}
-	var handle *keyset.Handle
-	if sealed != nil {
-		handle, err = keyset.ReadWithAssociatedData(keyset.NewBinaryReader(bytes.NewReader(sealed)), sealer, keysetPurpose)
-		if err != nil {
-			return ErrWrongKey
-		}
-	} else if handle, err = s.newKeyset(sealer); err != nil {
-		return err
-	}
-	if s.box, err = aead.New(handle); err != nil {
-		return fmt.Errorf("using the keyset: %w", err)
-	}
-	return nil
-}
-
-func (s *Store) newKeyset(sealer tink.AEAD) (*keyset.Handle, error) {
-	handle, err := keyset.NewHandle(aead.AES256GCMKeyTemplate())
-	if err != nil {
-		return nil, fmt.Errorf("making a keyset: %w", err)
-	}
-	var buf bytes.Buffer
-	if err := handle.WriteWithAssociatedData(keyset.NewBinaryWriter(&buf), sealer, keysetPurpose); err != nil {
-		return nil, fmt.Errorf("sealing the keyset: %w", err)
-	}
-	err = s.db.Update(func(tx *bolt.Tx) error {
-		meta, err := tx.CreateBucketIfNotExists(bucketMeta)
-		if err != nil {
-			return err
-		}
-		if _, err := tx.CreateBucketIfNotExists(bucketConnections); err != nil {
-			return err
-		}
-		return meta.Put(keyKeyset, buf.Bytes())
-	})
-	if err != nil {
-		return nil, fmt.Errorf("storing the keyset: %w", err)
-	}
-	return handle, nil
-}
-
-// readMasterKey reads the master key, which is exactly its 32 bytes and no
-// business of the machine's other users.
-func readMasterKey(file string) ([]byte, error) {
-	info, err := os.Stat(file)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("%w: %s", ErrNoKey, file)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("reading the master key: %w", err)
-	}
-	if info.Mode().Perm()&0o007 != 0 {
-		return nil, fmt.Errorf("the master key file %s is open to every user of this machine; chmod 600 it", file)
-	}
-	if info.Size() != masterKeyBytes {
-		return nil, fmt.Errorf("the master key file %s has %d bytes, want %d", file, info.Size(), masterKeyBytes)
-	}
-	key, err := os.ReadFile(file)
-	if err != nil {
-		return nil, fmt.Errorf("reading the master key: %w", err)
-	}
-	return key, nil
-}
-
-func createMasterKey(file string) ([]byte, error) {
-	key := make([]byte, masterKeyBytes)
-	rand.Read(key)
-	if err := writeNewFile(file, key); err != nil {
-		return nil, fmt.Errorf("making the master key: %w", err)
-	}
-	return key, nil
-}
-
-// writeNewFile writes a file that must not exist yet, for its owner alone, and
-// waits until it is on disk.
-func writeNewFile(file string, content []byte) error {
-	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
-		return err
-	}
-	f, err := os.OpenFile(file, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(content)
-	return errors.Join(err, f.Sync(), f.Close())
 }
 
 // Close closes the store.
@@ -197,13 +105,31 @@ func (s *Store) Close() error { return s.db.Close() }
 // recordKey sorts a site's connections together. Neither id can hold the zero.
 func recordKey(site, id string) []byte { return []byte(site + "\x00" + id) }
 
-// bound is the associated data of one secret of a connection.
-func (c Connection) bound(field string) []byte {
-	b, _ := json.Marshal([]string{"v1", c.Site, c.ID, field, string(c.Type), c.BaseURL, c.Header, c.Query})
+// bound is the associated data of one secret of a connection: everything that
+// says what the secret may be used for.
+func (c Connection) bound(version int, field string) []byte {
+	var b []byte
+	if version == 1 {
+		b, _ = json.Marshal([]string{"v1", c.Site, c.ID, field, string(c.Type), c.BaseURL, c.Header, c.Query})
+		return b
+	}
+	b, _ = json.Marshal(struct {
+		Version                                       string
+		Site, ID, Field, Type, BaseURL, Header, Query string
+		OAuth                                         OAuth
+		Allow                                         []Rule
+	}{"v2", c.Site, c.ID, field, string(c.Type), c.BaseURL, c.Header, c.Query, c.OAuth, SortRules(c.Allow)})
 	return b
 }
 
-// Put adds a connection, or replaces one whole: URL and credential together.
+// fields are the parts of a credential that are sealed, each by itself.
+func (c *Credential) fields() map[string]*string {
+	return map[string]*string{"value": &c.value, "username": &c.username, "client_secret": &c.clientSecret,
+		"access_token": &c.accessToken, "refresh_token": &c.refreshToken}
+}
+
+// Put adds a connection, or replaces one whole: URL, rules and credential
+// together.
 func (s *Store) Put(c Connection, cred Credential) error {
 	if err := c.check(cred); err != nil {
 		return fmt.Errorf("%w: %w", errRejected, err)
@@ -211,13 +137,22 @@ func (s *Store) Put(c Connection, cred Credential) error {
 	if c.Created.IsZero() {
 		c.Created = time.Now().UTC()
 	}
-	rec := record{Version: recordVersion, Type: c.Type, BaseURL: c.BaseURL, Header: c.Header, Query: c.Query,
-		Created: c.Created, Secrets: map[string][]byte{}}
-	for field, secret := range map[string]string{"value": cred.value, "username": cred.username} {
-		if secret == "" {
+	c.Tokens = c.fresh(cred)
+	return s.db.Update(func(tx *bolt.Tx) error { return s.write(tx, c, cred) })
+}
+
+// write seals a connection and stores it.
+func (s *Store) write(tx *bolt.Tx, c Connection, cred Credential) error {
+	c.Allow = SortRules(c.Allow)
+	rec := record{Version: recordVersion, Type: c.Type, BaseURL: c.BaseURL, Header: c.Header, Query: c.Query, OAuth: c.OAuth,
+		Allow: c.Allow, Created: c.Created, Metadata: c.Metadata, Tokens: c.Tokens, Secrets: map[string][]byte{}}
+	for field, secret := range cred.fields() {
+		// The value is sealed even where there is none: what the rules are, and
+		// that there is no credential, must not be changed underneath it either.
+		if *secret == "" && field != "value" {
 			continue
 		}
-		sealed, err := s.box.Encrypt([]byte(secret), c.bound(field))
+		sealed, err := s.sealer().Encrypt([]byte(*secret), c.bound(recordVersion, field))
 		if err != nil {
 			return errors.New("encrypting the credential failed")
 		}
@@ -227,43 +162,95 @@ func (s *Store) Put(c Connection, cred Credential) error {
 	if err != nil {
 		return fmt.Errorf("encoding the connection: %w", err)
 	}
-	return s.db.Update(func(tx *bolt.Tx) error {
-		return tx.Bucket(bucketConnections).Put(recordKey(c.Site, c.ID), b)
-	})
+	return tx.Bucket(bucketConnections).Put(recordKey(c.Site, c.ID), b)
 }
 
-// Get returns a connection and its credential.
-func (s *Store) Get(site, id string) (Connection, Credential, error) {
-	var c Connection
-	var rec record
-	err := s.db.View(func(tx *bolt.Tx) error {
-		raw := tx.Bucket(bucketConnections).Get(recordKey(site, id))
-		if raw == nil {
-			return ErrNoConnection
-		}
-		var err error
-		c, rec, err = decodeRecord(recordKey(site, id), raw)
+// find returns a connection with its credential sealed.
+func (s *Store) find(site, id string) (c stored, err error) {
+	err = s.db.View(func(tx *bolt.Tx) (err error) {
+		c, err = read(tx, site, id)
 		return err
 	})
-	if err != nil {
-		return Connection{}, Credential{}, err
+	return c, err
+}
+
+func read(tx *bolt.Tx, site, id string) (stored, error) {
+	raw := tx.Bucket(bucketConnections).Get(recordKey(site, id))
+	if raw == nil {
+		return stored{}, ErrNoConnection
 	}
+	return decodeRecord(recordKey(site, id), raw)
+}
+
+// open unseals the credential of a connection. Its key may have been rotated
+// since the connection was found, and then it is found again.
+func (s *Store) open(c stored) (Connection, Credential, error) {
+	plain, cred, err := s.unsealOnce(c)
+	if errors.Is(err, errNotTheirs) {
+		if again, findErr := s.find(c.Site, c.ID); findErr == nil && !reflect.DeepEqual(again.rec, c.rec) {
+			return s.unsealOnce(again)
+		}
+	}
+	return plain, cred, err
+}
+
+func (s *Store) unsealOnce(c stored) (Connection, Credential, error) {
 	var cred Credential
-	for field, to := range map[string]*string{"value": &cred.value, "username": &cred.username} {
-		sealed, ok := rec.Secrets[field]
+	for field, to := range cred.fields() {
+		sealed, ok := c.rec.Secrets[field]
 		if !ok {
+			if field == "value" && c.rec.Version > 1 {
+				return Connection{}, Credential{}, errNotTheirs
+			}
 			continue
 		}
-		plain, err := s.box.Decrypt(sealed, c.bound(field))
+		plain, err := s.sealer().Decrypt(sealed, c.bound(c.rec.Version, field))
 		if err != nil {
-			return Connection{}, Credential{}, errors.New("the stored credential does not belong to this connection")
+			return Connection{}, Credential{}, errNotTheirs
 		}
 		*to = string(plain)
 	}
 	if err := c.check(cred); err != nil {
 		return Connection{}, Credential{}, fmt.Errorf("the stored connection: %w", err)
 	}
-	return c, cred, nil
+	return c.Connection, cred, nil
+}
+
+var errNotTheirs = errors.New("the stored credential does not belong to this connection")
+
+// Get returns a connection and its credential.
+func (s *Store) Get(site, id string) (Connection, Credential, error) {
+	c, err := s.find(site, id)
+	if err != nil {
+		return Connection{}, Credential{}, err
+	}
+	return s.open(c)
+}
+
+// change rewrites a connection that is there, in one transaction.
+func (s *Store) change(site, id string, change func(*Connection, *Credential) error) error {
+	return s.db.Update(func(tx *bolt.Tx) error {
+		sealed, err := read(tx, site, id)
+		if err != nil {
+			return err
+		}
+		c, cred, err := s.unsealOnce(sealed)
+		if err != nil {
+			return err
+		}
+		if err := change(&c, &cred); err != nil {
+			return err
+		}
+		if err := c.check(cred); err != nil {
+			return fmt.Errorf("%w: %w", errRejected, err)
+		}
+		return s.write(tx, c, cred)
+	})
+}
+
+// Allow sets which calls a connection may be used for.
+func (s *Store) Allow(site, id string, rules []Rule) error {
+	return s.change(site, id, func(c *Connection, _ *Credential) error { c.Allow = rules; return nil })
 }
 
 // List returns the connections of a site, or of all for "".
@@ -271,9 +258,9 @@ func (s *Store) List(site string) ([]Connection, error) {
 	out := []Connection{}
 	err := s.db.View(func(tx *bolt.Tx) error {
 		return tx.Bucket(bucketConnections).ForEach(func(k, raw []byte) error {
-			c, _, err := decodeRecord(k, raw)
+			c, err := decodeRecord(k, raw)
 			if err == nil && (site == "" || c.Site == site) {
-				out = append(out, c)
+				out = append(out, c.Connection)
 			}
 			return err
 		})
@@ -292,14 +279,18 @@ func (s *Store) Remove(site, id string) error {
 	})
 }
 
-func decodeRecord(key, raw []byte) (Connection, record, error) {
+func decodeRecord(key, raw []byte) (stored, error) {
 	var rec record
 	if err := json.Unmarshal(raw, &rec); err != nil {
-		return Connection{}, rec, errors.New("a stored connection cannot be read")
+		return stored{}, errors.New("a stored connection cannot be read")
 	}
-	if rec.Version != recordVersion {
-		return Connection{}, rec, fmt.Errorf("a stored connection has version %d, this program knows %d", rec.Version, recordVersion)
+	if rec.Version < 1 || rec.Version > recordVersion {
+		return stored{}, fmt.Errorf("a stored connection has version %d, this program knows %d", rec.Version, recordVersion)
+	}
+	if rec.Version == 1 { // knew of neither
+		rec.Allow, rec.OAuth = nil, OAuth{}
 	}
 	site, id, _ := strings.Cut(string(key), "\x00")
-	return Connection{Site: site, ID: id, Type: rec.Type, BaseURL: rec.BaseURL, Header: rec.Header, Query: rec.Query, Created: rec.Created}, rec, nil
+	return stored{Connection{Site: site, ID: id, Type: rec.Type, BaseURL: rec.BaseURL, Header: rec.Header, Query: rec.Query, OAuth: rec.OAuth,
+		Allow: rec.Allow, Created: rec.Created, Metadata: rec.Metadata, Tokens: rec.Tokens}, rec}, nil
 }

@@ -26,15 +26,23 @@ func newPlace(t testing.TB) place {
 
 func (p place) open(t testing.TB, create bool) *Store {
 	t.Helper()
-	s, err := OpenStore(p.dir, p.key, create)
+	s, err := OpenStore(p.dir, MasterKey{File: p.key}, create)
 	if err != nil {
 		t.Fatalf("OpenStore: %v", err)
 	}
 	return s
 }
 
+// anything is every call that is unambiguous.
+var anything = func() (all []Rule) {
+	for _, m := range methods {
+		all = append(all, Rule{m, "/{rest...}"})
+	}
+	return all
+}()
+
 func conn(id, base string) Connection {
-	return Connection{Site: "demo", ID: id, Type: APIKey, Header: "X-Api-Key", BaseURL: base}
+	return Connection{Site: "demo", ID: id, Type: APIKey, Header: "X-Api-Key", BaseURL: base, Allow: anything}
 }
 
 func TestStoreKeepsCredentialsEncrypted(t *testing.T) {
@@ -100,7 +108,7 @@ func TestStoreRefusesKeys(t *testing.T) {
 		if err := tt.spoil(t, p.key); err != nil {
 			t.Fatal(err)
 		}
-		s, err := OpenStore(p.dir, p.key, tt.create)
+		s, err := OpenStore(p.dir, MasterKey{File: p.key}, tt.create)
 		if err == nil {
 			s.Close()
 			t.Errorf("%s: OpenStore let it pass", tt.name)
@@ -109,7 +117,7 @@ func TestStoreRefusesKeys(t *testing.T) {
 		}
 	}
 	p := newPlace(t)
-	if s, err := OpenStore(p.dir, p.key, false); !errors.Is(err, ErrNoKey) {
+	if s, err := OpenStore(p.dir, MasterKey{File: p.key}, false); !errors.Is(err, ErrNoKey) {
 		t.Errorf("first start without a key: OpenStore = %v, %v; want ErrNoKey", s, err)
 	}
 }
@@ -118,7 +126,7 @@ func TestStoreIsOneProcessAtATime(t *testing.T) {
 	p := newPlace(t)
 	s := p.open(t, true)
 	defer s.Close()
-	if _, err := OpenStore(p.dir, p.key, false); !errors.Is(err, ErrLocked) {
+	if _, err := OpenStore(p.dir, MasterKey{File: p.key}, false); !errors.Is(err, ErrLocked) {
 		t.Errorf("second OpenStore = %v, want ErrLocked", err)
 	}
 }
@@ -133,7 +141,11 @@ func TestCredentialIsBoundToItsConnection(t *testing.T) {
 		"connection":   func(*record) string { return "other" },
 		"field":        func(rec *record) string { rec.Secrets["username"] = rec.Secrets["value"]; return "shop" },
 		"ciphertext":   func(rec *record) string { rec.Secrets["value"][20] ^= 1; return "shop" },
-		"version":      func(rec *record) string { rec.Version = 2; return "shop" },
+		"version":      func(rec *record) string { rec.Version = 3; return "shop" },
+		"old version":  func(rec *record) string { rec.Version = 1; return "shop" },
+		"rules":        func(rec *record) string { rec.Allow = append(rec.Allow, Rule{"GET", "/admin"}); return "shop" },
+		"no rules":     func(rec *record) string { rec.Allow = nil; return "shop" },
+		"client":       func(rec *record) string { rec.OAuth.TokenURL = "https://evil.example"; return "shop" },
 		"type to none": func(rec *record) string { rec.Type, rec.Header = None, ""; return "shop" },
 	}
 	for name, change := range changes {

@@ -26,7 +26,20 @@ type incoming struct {
 	status                  int
 	contentType, retryAfter string
 	link                    string
+	challenge               string // WWW-Authenticate; goes no further
 	body                    []byte
+}
+
+// undone reports whether a 401 means that nothing was done. A read has nothing
+// to do; a write must have been refused by whoever checks the token (RFC 6750,
+// section 3), for a 401 from somewhere further in proves nothing.
+func (o outgoing) undone(got *incoming) bool {
+	switch o.method {
+	case http.MethodGet, "PROPFIND", "REPORT":
+		return true
+	}
+	scheme, _, _ := strings.Cut(got.challenge, " ")
+	return strings.EqualFold(scheme, "Bearer")
 }
 
 var errTooLarge = errors.New("the reply is too large")
@@ -53,6 +66,10 @@ func (s *server) call(ctx context.Context, c Connection, cred Credential, out ou
 	if resp.StatusCode < 200 {
 		return nil, &Error{Code: CodeUpstreamBroke}
 	}
+	if e := resp.Header.Get("Content-Encoding"); e != "" && !strings.EqualFold(e, "identity") {
+		// Nobody asked for it, and a credential in it could not be found.
+		return nil, &Error{Code: CodeUpstreamBroke}
+	}
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxReplyBytes+1))
 	if err == nil && len(body) > maxReplyBytes {
 		err = errTooLarge
@@ -63,6 +80,7 @@ func (s *server) call(ctx context.Context, c Connection, cred Credential, out ou
 	secrets := c.spellings(cred)
 	return &incoming{
 		status:      resp.StatusCode,
+		challenge:   resp.Header.Get("Www-Authenticate"),
 		contentType: string(scrub([]byte(resp.Header.Get("Content-Type")), secrets)),
 		retryAfter:  string(scrub([]byte(resp.Header.Get("Retry-After")), secrets)),
 		link:        string(scrub([]byte(strings.Join(resp.Header.Values("Link"), ", ")), secrets)),

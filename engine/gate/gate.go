@@ -12,6 +12,7 @@ import (
 	"vouchsafe/engine/audit"
 	"vouchsafe/engine/identity"
 	"vouchsafe/engine/policy"
+	"vouchsafe/engine/voucher"
 )
 
 // Recorder makes decisions and outcomes durable; a nil error means on disk.
@@ -42,6 +43,9 @@ type Options struct {
 	NotFoundAfter time.Duration
 	// Wait waits for so long, or until ctx is done; on a timer when nil.
 	Wait func(ctx context.Context, d time.Duration)
+	// Signer signs what a Permit becomes before the connection provider. With
+	// nil, no call reaches a provider that asks for a voucher.
+	Signer *voucher.Signer
 }
 
 // Gate decides intents and lets the allowed ones act.
@@ -55,6 +59,7 @@ type Gate struct {
 	uses    Uses
 	floor   time.Duration
 	wait    func(context.Context, time.Duration)
+	signer  *voucher.Signer
 }
 
 // New assembles a Gate.
@@ -75,7 +80,7 @@ func New(o Options) *Gate {
 		o.Wait = waitOut
 	}
 	return &Gate{policy: o.Policy, log: o.Log, clock: o.Clock, stale: o.Stale, timeout: o.EvaluationTimeout, life: o.PermitLife,
-		uses: o.Uses, floor: o.NotFoundAfter, wait: o.Wait}
+		signer: o.Signer, uses: o.Uses, floor: o.NotFoundAfter, wait: o.Wait}
 }
 
 // Request is one intended action with the facts it is judged by.
@@ -336,7 +341,8 @@ func (g *Gate) mint(c *considered) (Permit, error) {
 		action:  c.binding.Action.Name,
 		args:    engine.ArgsHash(r.Intent.Args),
 		expires: now.Add(g.life),
-		grant:   Grant{Decision: c.record.ID, IdempotencyKey: r.IdempotencyKey},
+		grant: Grant{Decision: c.record.ID, IdempotencyKey: r.IdempotencyKey,
+			vouching: g.vouching(r.Site.ID, c.record.ID, now)},
 	}
 	if p.grant.IdempotencyKey == "" {
 		p.grant.IdempotencyKey = c.record.ID

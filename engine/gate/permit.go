@@ -37,7 +37,8 @@ type Grant struct {
 	Decision       string // id of the recorded decision
 	IdempotencyKey string // the same for every attempt at one pending write
 
-	owns func(Owner) bool // nil for a public action
+	owns     func(Owner) bool // nil for a public action
+	vouching *vouching        // nil in a Grant that was not redeemed
 }
 
 // Owns reports whether a record is the customer's, as the gate itself judges it

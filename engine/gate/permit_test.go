@@ -95,6 +95,7 @@ func TestPermitsCannotBeForged(t *testing.T) {
 		"conversion": `var _ = gate.Permit(struct{ p *int }{})`,
 		"minting":    `var _ = (*gate.Gate).mint`,
 		"the type":   `var _ gate.permit`,
+		"a grant":    `var _ = gate.Grant{vouching: nil}`,
 	} {
 		file := dir + "/" + name + ".go"
 		if err := os.WriteFile(file, []byte("package main\n\nimport \"vouchsafe/engine/gate\"\n\n"+body+"\n\nfunc main() {}\n"), 0o600); err != nil {
