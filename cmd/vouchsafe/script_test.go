@@ -27,22 +27,41 @@ func TestScripts(t *testing.T) {
 		Dir:                 "testdata/script",
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
+		Setup: func(env *testscript.Env) error {
+			shipped, err := filepath.Abs("../../policies")
+			env.Setenv("POLICIES", shipped)
+			return err
+		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exits":  exits,
 			"absent": absent,
 			"decide": recordDecisions,
 			"token":  editToken,
 
-			"freeport":   freePort,
-			"await":      await,
-			"chat":       say,
-			"decision":   newestDecision,
-			"shadowed":   shadowed,
-			"replace":    replace,
-			"admintoken": admintoken,
-			"fetch":      fetch,
+			"freeport":       freePort,
+			"await":          await,
+			"chat":           say,
+			"decision":       newestDecision,
+			"policyrevision": shownRevision,
+			"shadowed":       shadowed,
+			"replace":        replace,
+			"admintoken":     admintoken,
+			"fetch":          fetch,
 		},
 	})
+}
+
+// shownRevision sets an environment variable to the revision of the policy in
+// force, as `policy status` and its like have just shown it.
+func shownRevision(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: policyrevision NAME")
+	}
+	m := regexp.MustCompile(`(?m)^policy +([0-9a-f]{16})\b`).FindStringSubmatch(ts.ReadFile("stdout"))
+	if m == nil {
+		ts.Fatalf("no policy was shown")
+	}
+	ts.Setenv(args[0], m[1])
 }
 
 // exits runs the command and wants one exit code. What it printed is left for
