@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"vouchsafe/engine/httpapi/apitest"
+	"vouchsafe/policies"
 )
 
 // site holds the manifests and help pages of the tests' own site.
@@ -42,6 +43,9 @@ type Config struct {
 	// Manifests are further manifests, by file name; they replace ours of the
 	// same name.
 	Manifests map[string]string
+	// Policies are files of a policy folder that differ from the shipped ones; the
+	// shipped ones are in force when there are none.
+	Policies map[string]string
 	// Quiet leaves requests that are answered out of the server's log.
 	Quiet bool
 }
@@ -130,12 +134,22 @@ func (s *Server) write(t testing.TB, c Config) {
 	for name, text := range c.Manifests {
 		files["actions/"+name] = []byte(text)
 	}
+	from := ""
+	if len(c.Policies) > 0 {
+		from = "policies: ./policies\n"
+		for name, text := range shippedPolicies(t) {
+			files["policies/"+name] = text
+		}
+		for name, text := range c.Policies {
+			files["policies/"+name] = []byte(text)
+		}
+	}
 	for id, k := range s.Keys {
 		files[id+".secret"] = append(bytes.Clone(k.Secret), '\n')
 		files[id+".pem"] = k.publicPEM(t)
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "addr: 127.0.0.1:0\ndata: %s\nkeys: ./keys\nlimits: %s\nsites:\n", s.Data, c.Limits)
+	fmt.Fprintf(&b, "addr: 127.0.0.1:0\ndata: %s\nkeys: ./keys\n%slimits: %s\nsites:\n", s.Data, from, c.Limits)
 	for _, one := range []struct{ id, name, tier string }{{Site, "Harbor Goods", "pro"}, {FreeSite, "Harbor Corner", "free"}} {
 		k := s.Keys[one.id]
 		fmt.Fprintf(&b, `  - id: %[1]s
@@ -167,6 +181,22 @@ func (s *Server) write(t testing.TB, c Config) {
 			t.Fatal(err)
 		}
 	}
+}
+
+// shippedPolicies are the files of the shipped policies.
+func shippedPolicies(t testing.TB) map[string][]byte {
+	t.Helper()
+	out := map[string][]byte{}
+	err := fs.WalkDir(policies.FS, ".", func(path string, d fs.DirEntry, err error) error {
+		if err == nil && !d.IsDir() {
+			out[path], err = policies.FS.ReadFile(path)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
 }
 
 // connect gives the provider a credential, which only that command's process
