@@ -26,6 +26,7 @@ const (
 	barePinned  // and these are not members of an object that the body spells out
 	bareArgs    // the same of arguments
 	theirs      // holds what says who the customer is, as far as can be told for certain
+	altered     // an argument that is no longer as it was given
 	anyArg      // made from any of the arguments
 	firstArg    // made from the first argument the body names; the others follow
 )
@@ -35,7 +36,7 @@ const (
 	ofPinned = pinnedValue | barePinned
 	anything = ofArgs | ofPinned
 	// made is what o is once it is a part of something else.
-	made = anything | theirs
+	made = anything | theirs | altered
 )
 
 // bared is o as the value itself, no longer a member of some object.
@@ -50,7 +51,7 @@ func (o origin) bared() origin {
 }
 
 // inside is o as a member of an object.
-func (o origin) inside() origin { return o &^ (bareArgs | barePinned) }
+func (o origin) inside() origin { return o &^ (bareArgs | barePinned | altered) }
 
 // bodyUse is what a body takes from its input. It errs on the side of too much:
 // no argument reaches the body that it does not name.
@@ -67,6 +68,7 @@ type bodyUse struct {
 	order  []string        // the steps, as the body names them
 	bits   map[string]origin
 	output origin // what is sent
+	woven  origin // the arguments that are a part of a text with other parts
 
 	// keys are the members that the body names, each with what every place that
 	// sets it puts there.
@@ -158,7 +160,7 @@ func (u *bodyUse) step(name string) origin {
 
 // member is the origin of a value's member of a known name.
 func (u *bodyUse) member(o origin, name string) origin {
-	out := (o & made).bared()
+	out := (o & made).bared() &^ theirs // it may be another member
 	if o&theInput != 0 {
 		switch name {
 		case "args":
@@ -226,8 +228,14 @@ func (u *bodyUse) query(q *gojq.Query, in origin, vars scope) origin {
 	switch q.Op {
 	case gojq.OpPipe:
 		return u.query(q.Right, u.query(q.Left, in, vars), vars)
-	case gojq.OpComma, gojq.OpAlt:
+	case gojq.OpComma:
 		return u.query(q.Left, in, vars) | u.query(q.Right, in, vars)
+	case gojq.OpAlt:
+		left, right := u.query(q.Left, in, vars), u.query(q.Right, in, vars)
+		if left&theirs == 0 {
+			right &^= theirs // the left may take its place
+		}
+		return left | right
 	case gojq.OpAssign, gojq.OpModify, gojq.OpUpdateAdd, gojq.OpUpdateSub, gojq.OpUpdateMul,
 		gojq.OpUpdateDiv, gojq.OpUpdateMod, gojq.OpUpdateAlt:
 		whole := u.take(in, q)
@@ -237,8 +245,13 @@ func (u *bodyUse) query(q *gojq.Query, in origin, vars scope) origin {
 		}
 		value := u.take(u.query(q.Right, inside, vars), q.Right)
 		set := value
-		if q.Op == gojq.OpModify { // what was there is known from where it was put
-			set = u.take(u.query(q.Right, 0, vars), q.Right)
+		switch q.Op {
+		case gojq.OpAssign:
+		case gojq.OpModify: // what was there is known from where it was put
+			set = u.take(u.query(q.Right, 0, vars), q.Right) | altered
+		default:
+			u.woven |= value
+			set |= altered
 		}
 		u.assign(q.Left, set, q)
 		if dynamic(q.Left) {
@@ -249,7 +262,17 @@ func (u *bodyUse) query(q *gojq.Query, in origin, vars scope) origin {
 		both := u.take(u.query(q.Left, in, vars), q.Left) | u.take(u.query(q.Right, in, vars), q.Right)
 		return both &^ (ofPinned | theirs) // a yes or no says nobody's name
 	}
-	return u.take(u.query(q.Left, in, vars), q.Left) | u.take(u.query(q.Right, in, vars), q.Right)
+	left, right := u.query(q.Left, in, vars), u.query(q.Right, in, vars)
+	return u.take(left, q.Left) | u.take(right, q.Right) | u.alter(left|right)
+}
+
+// alter keeps what is put together from bare arguments and something else.
+func (u *bodyUse) alter(o origin) origin {
+	if o&bareArgs == 0 {
+		return 0
+	}
+	u.woven |= o
+	return altered
 }
 
 // bind adds the variables of patterns that take a value apart.
@@ -293,13 +316,14 @@ func (u *bodyUse) term(t *gojq.Term, in origin, vars scope) origin {
 	case gojq.TermTypeArray:
 		out = u.take(u.query(t.Array.Query, in, vars), t)
 	case gojq.TermTypeUnary:
-		out = u.take(u.term(t.Unary.Term, in, vars), t)
+		out = u.take(u.term(t.Unary.Term, in, vars), t) | altered
 	case gojq.TermTypeString:
 		out = u.text(t.Str, in, vars)
 	case gojq.TermTypeFormat:
 		if out = u.text(t.Str, in, vars); t.Str == nil {
 			out = u.take(in, t)
 		}
+		out |= altered
 	case gojq.TermTypeIf:
 		out = u.branch(t.If, in, vars)
 	case gojq.TermTypeTry:
@@ -352,7 +376,7 @@ func (u *bodyUse) index(x *gojq.Index, o, in origin, vars scope) origin {
 	for _, q := range []*gojq.Query{x.Start, x.End} {
 		u.take(u.query(q, in, vars), x)
 	}
-	return u.take(o, x).bared()
+	return u.take(o, x).bared()&^theirs | altered
 }
 
 // constantName is the name of a member that is written out.
@@ -382,6 +406,9 @@ func (u *bodyUse) text(s *gojq.String, in origin, vars scope) origin {
 		for _, q := range s.Queries {
 			out |= u.take(u.query(q, in, vars), q).bared()
 		}
+		if len(s.Queries) > 1 {
+			out |= u.alter(out)
+		}
 	}
 	return out
 }
@@ -389,14 +416,18 @@ func (u *bodyUse) text(s *gojq.String, in origin, vars scope) origin {
 func (u *bodyUse) branch(e *gojq.If, in origin, vars scope) origin {
 	u.take(u.query(e.Cond, in, vars), e.Cond)
 	out := u.query(e.Then, in, vars)
+	both := out // what every branch has
+	add := func(o origin) { out, both = out|o, both&o }
 	for _, elif := range e.Elif {
 		u.take(u.query(elif.Cond, in, vars), elif.Cond)
-		out |= u.query(elif.Then, in, vars)
+		add(u.query(elif.Then, in, vars))
 	}
 	if e.Else == nil {
-		return out | in
+		add(in)
+	} else {
+		add(u.query(e.Else, in, vars))
 	}
-	return out | u.query(e.Else, in, vars)
+	return out&^theirs | both&theirs
 }
 
 func (u *bodyUse) object(e *gojq.Object, in origin, vars scope) origin {
@@ -424,7 +455,10 @@ func (u *bodyUse) object(e *gojq.Object, in origin, vars scope) origin {
 		default:
 			value = in
 		}
-		value = u.take(value, kv)
+		whole := value == theArgs
+		if value = u.take(value, kv); whole {
+			value = value.inside() // an object of them, each under its own name
+		}
 		if fixed {
 			u.set(key, value, kv)
 		}
@@ -445,9 +479,11 @@ var (
 
 // carriers give what they are given, or a text of it.
 var carriers = []string{
-	"first", "last", "limit", "skip", "add", "del", "flatten", "join", "map", "with_entries", "map_values",
-	"ascii_downcase", "ascii_upcase", "gsub", "ltrimstr", "rtrimstr", "split", "sub", "tojson", "tonumber", "tostring", "trim",
+	"first", "last", "limit", "skip", "add", "flatten", "join", "ascii_downcase", "ascii_upcase", "ltrimstr", "rtrimstr", "tojson", "tostring", "trim",
 }
+
+// keepers give what they are given, as it is.
+var keepers = []string{"first", "last", "limit", "skip", "select", "tostring", "del", "error", "isempty"}
 
 // namers make names of members, or whole objects, out of values, or put values
 // under names that are already there.
@@ -469,14 +505,23 @@ func (u *bodyUse) call(f *gojq.Func, in origin, vars scope) origin {
 		seen = u.take(in, f)
 		out = seen
 	}
+	if !slices.Contains(keepers, f.Name) && in&bareArgs != 0 {
+		out |= altered
+	}
 	for _, arg := range f.Args {
-		out |= u.take(u.query(arg, seen, vars), arg)
+		given := u.query(arg, seen, vars)
+		if out |= u.take(given, arg); given&bareArgs != 0 && !slices.Contains(keepers, f.Name) {
+			u.woven |= given
+			out |= altered
+		}
 	}
 	switch {
 	case f.Name == "select":
 		return in // its condition goes no further
-	case f.Name == "del" || sifts(f):
+	case sifts(f):
 		return seen
+	case f.Name == "del":
+		return seen &^ theirs
 	case out&made != 0 && slices.Contains(namers, f.Name):
 		u.hide(f)
 	}

@@ -38,6 +38,14 @@ func NewCatalog(manifests []*Manifest) (*Catalog, error) {
 	records := c.records()
 	for _, def := range c.Actions() {
 		e := c.actions[def.Name]
+		for _, name := range e.exposed(records) {
+			errs = append(errs, fmt.Errorf("%s:%d: %s: %q names a customer's record, and nobody has to say who they are; make the action personal or, if it names nobody's record, add not_a_record: [%s]",
+				e.manifest.File, e.line, def.Name, name, name))
+		}
+		for _, name := range e.unprovenKeys(records) {
+			errs = append(errs, fmt.Errorf("%s:%d: %s: body: %q is sent under a name of what is a record elsewhere in the catalog, and nothing proves here that it is the customer's; %s",
+				e.manifest.File, e.request.bodyLine, def.Name, name, wayOut(name)))
+		}
 		for _, name := range e.unproven(records) {
 			errs = append(errs, fmt.Errorf("%s:%d: %s: body: %q names a record elsewhere in the catalog, and nothing proves here that it is the customer's; %s",
 				e.manifest.File, e.request.bodyLine, def.Name, name, wayOut(name)))
@@ -122,6 +130,46 @@ func (e entry) unproven(records map[string]bool) []string {
 		}
 	}
 	return out
+}
+
+// isRecord reports a name of what the catalog elsewhere says is a record.
+func isRecord(records map[string]bool, name string) bool {
+	stem := plain(name)
+	return records[stem] || records[strings.TrimSuffix(stem, "s")]
+}
+
+// unprovenKeys are the arguments that a personal write's body sends under the
+// name of a record.
+func (e entry) unprovenKeys(records map[string]bool) []string {
+	if !e.def.Personal || !e.writes() {
+		return nil
+	}
+	var out []string
+	for _, c := range e.requests() {
+		if c.request.use == nil {
+			continue
+		}
+		for key := range c.request.use.keys {
+			for _, name := range c.request.bodyArgs {
+				under := c.request.use.under(key)
+				if isRecord(records, key) && under&bareArgs != 0 && c.request.use.holds(under, name) && !e.settled(name) && !slices.Contains(out, name) {
+					out = append(out, name)
+				}
+			}
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+// exposed are the arguments of a public action that name a customer's record.
+func (e entry) exposed(records map[string]bool) []string {
+	if e.def.Personal || e.request == nil {
+		return nil
+	}
+	return slices.DeleteFunc(e.def.Args.Names(), func(name string) bool {
+		return e.settled(name) || !isRecord(records, name) && !(e.writes() && namesRecord(name))
+	})
 }
 
 func (c *Catalog) names() []string {

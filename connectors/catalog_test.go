@@ -77,6 +77,7 @@ const provers = `
     title: Look up any order
     personal: false
     risk: read
+    not_a_record: [order_id]
     args: {type: object, required: [order_id], properties: {order_id: {type: string}}}
     request: {method: GET, path: "/orders/{order_id}"}
     response: {records: .order, fields: [id]}

@@ -24,7 +24,7 @@ const (
 	waitForPlace  = 2 * time.Second
 
 	failingRate   = 0.8 // of at least so many calls in so long
-	failingCalls  = 20
+	failingCalls  = 40
 	failingWithin = 30 * time.Second
 	leftAlone     = 5 * time.Second
 
@@ -106,12 +106,33 @@ type heldBack struct {
 
 func (e *heldBack) Error() string { return e.cause }
 
-// do sends a call. One that only reads is tried again, up to three times in
-// all, when the system could not be reached, broke off, was busy or failed, with
-// a growing pause or the one the system asked for, as long as ctx lasts. One
-// that writes is tried again only when it was certainly not sent.
-func (g *Guard) do(ctx context.Context, call provider.Call, writes bool) (*provider.Reply, error) {
+// do sends a call, and says how often. One that only reads is tried again, up to
+// three times in all and no more often than most, when the system could not be
+// reached, broke off, was busy or failed, with a growing pause or the one the
+// system asked for, as long as ctx lasts. One that writes is tried again only
+// when it was certainly not sent.
+func (g *Guard) do(ctx context.Context, call provider.Call, writes bool, most int) (reply *provider.Reply, tries int, err error) {
 	c := g.of(call.Site, call.Connection)
+	for tries = 1; ; tries++ {
+		if reply, err = c.once(ctx, g.next, call); tries == min(maxAttempts, most) || ctx.Err() != nil || !again(reply, err, writes) {
+			return reply, tries, err
+		}
+		pause := firstBackOff << (tries - 1)
+		pause += rand.N(pause) // so that those who failed together do not return together
+		if reply != nil && reply.RetryAfter > 0 {
+			pause = reply.RetryAfter
+		}
+		if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) <= pause {
+			return reply, tries, err
+		}
+		if g.wait(ctx, pause) != nil {
+			return reply, tries, err
+		}
+	}
+}
+
+// once sends a call once, in a place of its own.
+func (c *guarded) once(ctx context.Context, next ProviderClient, call provider.Call) (*provider.Reply, error) {
 	if err := c.places.AcquirePermitWithMaxWait(ctx, waitForPlace); err != nil {
 		c.count(endedFull)
 		return nil, &heldBack{cause: "too many calls of this connection are under way"}
@@ -138,30 +159,10 @@ func (g *Guard) do(ctx context.Context, call provider.Call, writes bool) (*provi
 		}
 		c.count(how)
 	}()
-	reply, err := g.attempt(ctx, call, writes)
+	reply, err := next.Do(ctx, call)
 	// Whoever asked has gone: that says nothing of the outside system.
 	bad, gone = troubled(reply, err), errors.Is(ctx.Err(), context.Canceled)
 	return reply, err
-}
-
-func (g *Guard) attempt(ctx context.Context, call provider.Call, writes bool) (*provider.Reply, error) {
-	for n := 1; ; n++ {
-		reply, err := g.next.Do(ctx, call)
-		if n == maxAttempts || ctx.Err() != nil || !again(reply, err, writes) {
-			return reply, err
-		}
-		pause := firstBackOff << (n - 1)
-		pause += rand.N(pause) // so that those who failed together do not return together
-		if reply != nil && reply.RetryAfter > 0 {
-			pause = reply.RetryAfter
-		}
-		if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) <= pause {
-			return reply, err
-		}
-		if g.wait(ctx, pause) != nil {
-			return reply, err
-		}
-	}
 }
 
 // again reports a call that may be made again.
@@ -194,7 +195,14 @@ func troubled(reply *provider.Reply, err error) bool {
 	if e, ok := errors.AsType[*provider.Error](err); ok {
 		return e.Timeout || unreached(e)
 	}
-	return err == nil && reply.Status >= 500 && reply.Status != 501
+	if err != nil {
+		return false
+	}
+	switch reply.Status { // not a 500, which one record alone may cause
+	case 502, 503, 504:
+		return true
+	}
+	return false
 }
 
 func (c *guarded) count(how string) {

@@ -71,7 +71,7 @@ func TestReadsAreTriedAgainAndWritesAreNot(t *testing.T) {
 			var pauses []time.Duration
 			g := NewGuard(s, func(_ context.Context, d time.Duration) error { pauses = append(pauses, d); return nil })
 			ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-			reply, _ := g.do(ctx, provider.Call{Site: "s", Connection: "c", IdempotencyKey: "pa_1"}, writes)
+			reply, _, _ := g.do(ctx, provider.Call{Site: "s", Connection: "c", IdempotencyKey: "pa_1"}, writes, maxAsked)
 			cancel()
 			want := tt.reads
 			if writes {
@@ -99,16 +99,16 @@ func TestReadsAreTriedAgainAndWritesAreNot(t *testing.T) {
 }
 
 func TestASystemThatKeepsFailingIsLeftAlone(t *testing.T) {
-	s := &script{says: []said{status(500)}}
+	s := &script{says: []said{status(503)}}
 	g := NewGuard(s, noWait)
 	call := provider.Call{Site: "s", Connection: "c"}
 	for range failingCalls {
-		if reply, err := g.do(context.Background(), call, true); err != nil || reply.Status != 500 {
+		if reply, _, err := g.do(context.Background(), call, true, maxAsked); err != nil || reply.Status != 503 {
 			t.Fatalf("do = %v, %v", reply, err)
 		}
 	}
 	before := s.calls
-	_, err := g.do(context.Background(), call, true)
+	_, _, err := g.do(context.Background(), call, true, maxAsked)
 	held, ok := errors.AsType[*heldBack](err)
 	if !ok || held.retryAfter <= 0 || s.calls != before {
 		t.Fatalf("do = %v after %d more calls; want it held back, with a time", err, s.calls-before)
@@ -118,7 +118,7 @@ func TestASystemThatKeepsFailingIsLeftAlone(t *testing.T) {
 	}
 	// Another connection is not touched, nor the same name at another site.
 	for _, other := range []provider.Call{{Site: "s", Connection: "d"}, {Site: "t", Connection: "c"}} {
-		if _, err := g.do(context.Background(), other, true); err != nil {
+		if _, _, err := g.do(context.Background(), other, true, maxAsked); err != nil {
 			t.Errorf("%v: %v", other, err)
 		}
 	}
@@ -147,7 +147,7 @@ func TestASystemThatKeepsFailingIsLeftAlone(t *testing.T) {
 	g.of("s", "c").breaker.HalfOpen()
 	s.says = []said{status(200)}
 	for range 2 {
-		if _, err := g.do(context.Background(), call, true); err != nil {
+		if _, _, err := g.do(context.Background(), call, true, maxAsked); err != nil {
 			t.Errorf("after it recovered: %v", err)
 		}
 	}
@@ -162,7 +162,7 @@ func TestWhatIsNotTheSystemsFault(t *testing.T) {
 	for name, says := range map[string]said{"refusals": status(404), "wrong requests": broke(provider.CodeInvalidRequest, true)} {
 		g := NewGuard(&script{says: []said{says}}, noWait)
 		for range 3 * failingCalls {
-			g.do(context.Background(), provider.Call{}, false)
+			g.do(context.Background(), provider.Call{}, false, maxAsked)
 		}
 		if g.States()[0].Open {
 			t.Errorf("%s: the system is left alone", name)
@@ -174,7 +174,7 @@ func TestWhatIsNotTheSystemsFault(t *testing.T) {
 	for range 3 * failingCalls {
 		g.of("", "").places.TryAcquirePermit() // a place of its own, as the context is done already
 		g.of("", "").places.ReleasePermit()
-		g.do(gone, provider.Call{}, false)
+		g.do(gone, provider.Call{}, false, maxAsked)
 	}
 	if g.of("", "").breaker.IsOpen() {
 		t.Error("visitors who leave close the system to others")
@@ -203,11 +203,11 @@ func TestCallsUnderWayAreBounded(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel() // so that nothing is waited for
-	if _, err := g.do(ctx, provider.Call{Site: "s", Connection: "c"}, true); err == nil || s.calls != 0 {
+	if _, _, err := g.do(ctx, provider.Call{Site: "s", Connection: "c"}, true, maxAsked); err == nil || s.calls != 0 {
 		t.Errorf("do = %v after %d calls, want it held back", err, s.calls)
 	}
 	places.ReleasePermit()
-	if _, err := g.do(context.Background(), provider.Call{Site: "s", Connection: "c"}, true); err != nil || s.calls != 1 {
+	if _, _, err := g.do(context.Background(), provider.Call{Site: "s", Connection: "c"}, true, maxAsked); err != nil || s.calls != 1 {
 		t.Errorf("with a place free: %v", err)
 	}
 	if g.States()[0].Counts[endedFull] != 1 {
@@ -226,7 +226,7 @@ func TestAPanicGivesThePlaceBack(t *testing.T) {
 		func() {
 			defer func() { recover() }()
 			g.of("s", "c").breaker.Close()
-			g.do(context.Background(), provider.Call{Site: "s", Connection: "c"}, false)
+			g.do(context.Background(), provider.Call{Site: "s", Connection: "c"}, false, maxAsked)
 		}()
 	}
 	if s := g.States()[0]; s.Working != 0 || s.Counts[endedFull] != 0 {

@@ -3,6 +3,7 @@ package connectors
 import (
 	"fmt"
 	"maps"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -75,12 +76,22 @@ func (r *reader) judge(a *action, seen map[string]bool) {
 			continue
 		}
 		st.idArg = r.identify(a, st.request, st.response, false)
+		r.judgeCount(a, st.request, st.idArg)
 		if def.Personal && writes {
 			r.judgeStep(a, st)
 		}
 	}
 	def.IDArgument = r.identify(a, q, p, writes)
+	r.judgeCount(a, q, def.IDArgument)
 	def.List = q.each != "" && p.records != nil || p.many() && def.IDArgument == ""
+}
+
+// judgeCount refuses pages of what one argument names: how many are asked for
+// would tell whether somebody else has it.
+func (r *reader) judgeCount(a *action, q *request, id string) {
+	if a.def.Personal && id != "" && q.pages != nil && len(q.pathArgs)+len(q.queryArgs)+len(q.bodyArgs) > 0 {
+		r.failAt(q.pages.line, "%s: pages: %q names one record, and how many pages are asked for would tell whether there is one; leave pages out", a.def.Name, id)
+	}
 }
 
 // asked is one request of an action with what is made of its reply.
@@ -135,12 +146,13 @@ func (r *reader) judgeWrite(a *action) {
 			r.failAt(q.line, "%s: %q says what is changed, and nothing proves that it is the customer's; %s", def.Name, name, wayOut(name))
 		}
 	}
+	r.judgeWhole(a)
 	sent := slices.Concat(q.pathArgs, q.queryArgs, q.bodyArgs)
 	theirs := q.pinsCustomer
 	for _, res := range def.Resources {
 		required := slices.Contains(def.Args.Required(), res.Argument)
 		theirs = theirs || required && slices.Contains(sent, res.Argument)
-		if !required && !q.pinsCustomer && def.Args.Has(res.Argument) {
+		if !required && (!q.pinsCustomer || a.narrows(res.Argument)) && def.Args.Has(res.Argument) {
 			r.failAt(a.resource[res.Argument], "%s: resource: without %q nothing would say whose record is changed; make the argument required, or use pinned.email or pinned.subject in the request", def.Name, res.Argument)
 		}
 	}
@@ -151,6 +163,57 @@ func (r *reader) judgeWrite(a *action) {
 		r.failAt(p.line, "%s: response: a customer's records need an owner", def.Name)
 	}
 }
+
+// narrows reports an argument that says what a step finds.
+func (a *action) narrows(name string) bool {
+	return slices.ContainsFunc(a.steps, func(st *step) bool {
+		q := st.request
+		return q != nil && slices.Contains(slices.Concat(q.pathArgs, q.queryArgs, q.bodyArgs), name)
+	})
+}
+
+// judgeWhole refuses a path or a query of a personal write in which what was
+// proven is only a part of what says which record is changed, and one that is
+// made of what is nobody's.
+func (r *reader) judgeWhole(a *action) {
+	for _, c := range a.requests() {
+		if c.request.path == nil {
+			continue
+		}
+		places := pathSegments(c.request.path.source)
+		if _, query, asks := strings.Cut(c.request.path.source, "?"); asks && strings.Contains(query, "=") {
+			for _, entry := range strings.Split(templateQuery.ReplaceAllString(query, ""), "&") {
+				_, value, _ := strings.Cut(entry, "=")
+				places = append(places, value)
+			}
+		}
+		for _, p := range c.request.query {
+			places = append(places, p.value.source)
+		}
+		for _, place := range places {
+			name, whole := wholeVariable(place)
+			for _, m := range templateBraces.FindAllStringSubmatch(place, -1) {
+				for _, v := range strings.FieldsFunc(m[1], func(c rune) bool { return strings.ContainsRune("./;?&,*", c) && c != '.' }) {
+					_, proven := a.resource[v]
+					if proven && (!whole || name != v) {
+						r.failAt(c.request.line, "%s: request: {%s} is proven, and with something beside it another record could be meant; let it stand alone, as in /orders/{%s}/cancel", a.def.Name, v, v)
+					}
+				}
+			}
+			if ref, ok := strings.CutPrefix(name, "steps."); ok {
+				of, _, _ := strings.Cut(ref, ".")
+				if i := slices.IndexFunc(a.steps, func(st *step) bool { return st.name == of }); i >= 0 && a.steps[i].nobodys {
+					r.failAt(c.request.line, "%s: request: what step %s finds is nobody's, and would say what is changed", a.def.Name, of)
+				}
+			} else if strings.Contains(place, "{steps.") || strings.Contains(place, "steps.") && strings.Contains(place, "{") {
+				r.failAt(c.request.line, "%s: request: what a step found stands alone in a path and a query, as in /orders/{steps.order.id}/cancel", a.def.Name)
+			}
+		}
+	}
+}
+
+// templateQuery are the expressions that write a query's names by themselves.
+var templateQuery = regexp.MustCompile(`\{[?&][^{}]*\}`)
 
 // named are the arguments in the paths and queries of an action's requests.
 func (a *action) named() []string {
@@ -192,7 +255,7 @@ func (r *reader) judgeBody(a *action, q *request) {
 				r.failAt(q.bodyLine, "%s: body: %q holds %q, which the body sets from pinned; call it something else", def.Name, name, member)
 			}
 		}
-		if len(r.errs) == before && !open && !a.settled(name) && !inside.value(name, anySchema(def.Args.Property(name)), 0) {
+		if len(r.errs) == before && !open && !a.settled(name) && (!inside.value(name, anySchema(def.Args.Property(name)), 0) || a.isAbout(name)) {
 			r.failAt(q.bodyLine, "%s: body: nothing says what %q stands for; %s. (A value shows itself by an enum, by a minimum and a maximum that are not far apart, or by the format of a date.)", def.Name, name, wayOut(name))
 		}
 		if open && !a.settled(name) {
@@ -208,10 +271,30 @@ func (r *reader) judgeBody(a *action, q *request) {
 // the names of arguments.
 func (r *reader) judgeKeys(a *action, q *request) {
 	def := a.def
+	for _, name := range q.bodyArgs {
+		_, proven := a.resource[name]
+		bare := q.use.output & bareArgs
+		switch {
+		case proven && bare != 0 && q.use.output&altered != 0 && q.use.output&q.use.bits[name] != 0:
+			r.failAt(q.bodyLine, "%s: body: %q is proven, and must be sent just as it was given; changed, it could name another record", def.Name, name)
+		case q.use.woven&q.use.bits[name] != 0 && !proven && !byShape(def.Args.Property(name)) && !a.vouched(name):
+			r.failAt(q.bodyLine, "%s: body: %q becomes a part of a text, and could end it and say something else, in a query above all. Send it by itself (in GraphQL as one of the variables), give it a format or an enum, or, if nothing reads the text but people, add not_a_record: [%s]", def.Name, name, name)
+		}
+	}
 	if mixes(q.use.output) {
 		r.failAt(q.bodyLine, "%s: body: an argument could take the place of what is pinned; send each under a name of its own", def.Name)
 	}
 	for _, key := range slices.Sorted(maps.Keys(q.use.keys)) {
+		for _, name := range q.bodyArgs {
+			_, proven := a.resource[name]
+			switch {
+			case !proven:
+			case q.use.displaces(key, name):
+				r.failAt(q.bodyLine, "%s: body: %q is proven, and another argument is sent as %q too, which could take its place; send each under a name of its own", def.Name, name, key)
+			case q.use.changes(key, name):
+				r.failAt(q.bodyLine, "%s: body: %q is proven, and must be sent as %q just as it was given; changed, it could name another record", def.Name, name, key)
+			}
+		}
 		if q.use.contested(key) {
 			r.failAt(q.bodyLine, "%s: body: %q is set from pinned and from an argument, which could take its place; send each under a name of its own", def.Name, key)
 			continue
@@ -228,6 +311,13 @@ func (r *reader) judgeKeys(a *action, q *request) {
 	}
 }
 
+// isAbout reports an argument that bears the name of what the action is about:
+// the comment of comment.delete is not a text.
+func (a *action) isAbout(name string) bool {
+	noun, _, dotted := strings.Cut(a.def.Name, ".")
+	return dotted && plain(noun) == plain(name) && !byShape(a.def.Args.Property(name))
+}
+
 // anySchema is a property's schema as JSON Schema has it: none admits anything.
 func anySchema(property map[string]any) any {
 	if property == nil {
@@ -242,6 +332,13 @@ func (a *action) settled(name string) bool {
 	_, proven := a.resource[name]
 	_, vouched := a.notRecord[name]
 	return proven || vouched || fixed(a.def.Args.Property(name))
+}
+
+// vouched reports an argument of which the manifest says that it names neither
+// a record nor a customer.
+func (a *action) vouched(name string) bool {
+	_, ok := a.notRecord[name]
+	return ok
 }
 
 func wayOut(name string) string {
@@ -307,11 +404,8 @@ func (a *action) complete() {
 // asksForRecord reports a personal request that only reads and whose arguments
 // may name a record of somebody else.
 func (a *action) asksForRecord(c asked) bool {
-	id := a.def.IDArgument
-	if c.step != nil {
-		id = c.step.idArg
-	}
-	return a.def.Personal && (c.step != nil || !a.writes()) && (id != "" || len(c.request.pathArgs) > 0)
+	q := c.request
+	return a.def.Personal && (c.step != nil || !a.writes()) && len(q.pathArgs)+len(q.queryArgs)+len(q.bodyArgs) > 0
 }
 
 // listID is the argument that picks one record out of a reply shaped as a list:

@@ -43,6 +43,30 @@ func (u *bodyUse) contested(key string) bool {
 	return false
 }
 
+// displaces reports a name under which another argument could take the place of
+// the one that was proven: in one value made from both, or anywhere that a
+// value goes by the same name.
+func (u *bodyUse) displaces(key, name string) bool {
+	proven := u.bits[name]
+	others := ofArgs &^ (bareArgs | anyArg | proven)
+	held := false
+	for _, a := range u.keys[key] {
+		held = held || a&bareArgs != 0 && a&proven != 0
+	}
+	for _, a := range u.keys[key] {
+		if held && a&bareArgs != 0 && a&others != 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// changes reports a name under which an argument is not sent as it was given.
+func (u *bodyUse) changes(key, name string) bool {
+	under := u.under(key)
+	return under&altered != 0 && under&u.bits[name] != 0
+}
+
 // mixes reports a value that is made from both, the one for the other.
 func mixes(o origin) bool { return o&bareArgs != 0 && o&barePinned != 0 }
 

@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"net/http"
 	"regexp"
 	"slices"
 	"strings"
@@ -123,7 +124,7 @@ func (r *reader) readConnector(n *yaml.Node, m *Manifest) {
 		"connection": func(n *yaml.Node) { m.Connection = r.name(n, "connector's connection") },
 		"headers":    func(n *yaml.Node) { m.headers = r.headers(n) },
 		"idempotency_header": func(n *yaml.Node) {
-			if m.idempotency = r.text(n, "idempotency_header"); m.idempotency == "none" {
+			if m.idempotency = http.CanonicalHeaderKey(r.text(n, "idempotency_header")); m.idempotency == "None" {
 				m.idempotency = ""
 			} else if err := provider.CheckHeader(m.idempotency, ""); err != nil {
 				r.failf(n, "idempotency_header: %q %v; write none where the system has none", m.idempotency, err)
@@ -138,6 +139,7 @@ func (r *reader) readConnector(n *yaml.Node, m *Manifest) {
 	if m.Kind != "" && m.Kind != KindKnowledge && !seen["connection"] {
 		r.failf(n, "connector: connection is missing: it names what `vouchsafe connection add` was given")
 	}
+	r.judgeKey(n, m.headers, m.idempotency)
 	for _, key := range []string{"connection", "headers", "idempotency_header"} {
 		if m.Kind == KindKnowledge && seen[key] {
 			r.failf(n, "connector: the knowledge base needs no %s", key)
@@ -210,7 +212,7 @@ func (r *reader) readAction(at pair, m *Manifest) *action {
 		}
 	}
 	def.Args = r.readArgs(args, def, a.line)
-	s := surroundings{personal: def.Personal || !seen["personal"], writes: a.writes(), args: def.Args}
+	s := surroundings{idempotency: m.idempotency, personal: def.Personal || !seen["personal"], writes: a.writes(), args: def.Args}
 	isNative := m.Kind != "" && m.Kind != KindREST && m.Kind != KindKnowledge
 	switch {
 	case response == nil:

@@ -34,7 +34,16 @@ var customerNames = []string{
 }
 
 // namesCustomer reports a name that says whose account is meant.
-func namesCustomer(name string) bool { return slices.Contains(customerNames, plain(name)) }
+func namesCustomer(name string) bool {
+	if slices.Contains(customerNames, plain(name)) {
+		return true
+	}
+	ws := words(name)
+	return len(ws) > 1 && (slices.Contains(ws, "email") || slices.Contains(customerWords, ws[len(ws)-1]))
+}
+
+// customerWords end names of whoever an action is done for: target_account.
+var customerWords = []string{"user", "account", "customer", "client", "member", "owner", "subscriber"}
 
 // namesRecord reports a name whose last word says that it stands for a record:
 // order_id, orderNumber, sku, gift_code, but not postcode or phone_number.

@@ -132,7 +132,7 @@ func (c *native) Call(ctx context.Context, claim gate.Claim, permit gate.Permit)
 			call.Headers = headers
 			writes := a.writes() && !onlyReads(call.Method)
 			wrote = wrote || writes
-			reply, err := c.guard.do(ctx, call, writes)
+			reply, _, err := c.guard.do(ctx, call, writes, maxAsked)
 			if err == nil {
 				status = reply.Status
 			}

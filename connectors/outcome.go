@@ -37,12 +37,33 @@ func (r *reader) readOutcome(n *yaml.Node, what, means string) outcome {
 	return o
 }
 
-// met reports whether a reply is of this outcome.
-func (o outcome) met(ctx context.Context, a *answer) bool {
+// verdict is what a condition says of a reply. What cannot be told is not a no.
+type verdict uint8
+
+const (
+	no verdict = iota
+	yes
+	unclear // the reply is not JSON, or the condition does not fit it
+)
+
+// met says whether a reply is of this outcome by its status, or by what it says
+// where that counts.
+func (o outcome) met(ctx context.Context, a *answer, says bool) verdict {
 	if slices.Contains(o.statuses, a.Status) {
-		return true
+		return yes
 	}
-	return slices.ContainsFunc(o.says, func(e *expression) bool { return a.says(ctx, e) })
+	said := no
+	if says {
+		for _, e := range o.says {
+			switch a.says(ctx, e, false) {
+			case yes:
+				return yes
+			case unclear:
+				said = unclear
+			}
+		}
+	}
+	return said
 }
 
 // answer is a reply whose body is understood at most once.
@@ -71,14 +92,28 @@ func looksLikeJSON(contentType string) bool {
 		kind == "application/javascript" || kind == "application/octet-stream"
 }
 
-// says reports whether a condition on the reply gives true. On what is not JSON
-// none does.
-func (a *answer) says(ctx context.Context, e *expression) bool {
+// empty reports a reply that has no body by its status.
+func (a *answer) empty() bool { return a.Status == 204 || a.Status == 205 }
+
+// says is what a condition says of the reply: yes when one of its values is
+// true, or when all of them are, and there is one.
+func (a *answer) says(ctx context.Context, e *expression, all bool) verdict {
 	doc, err := a.json()
 	if err != nil {
-		return false
+		return unclear
 	}
-	ctx, cancel := context.WithTimeout(ctx, jqTimeout)
-	defer cancel()
-	return e.one(ctx, doc) == true
+	values, err := e.all(ctx, doc)
+	if err != nil {
+		return unclear
+	}
+	truths := 0
+	for _, v := range values {
+		if v != nil && v != false {
+			truths++
+		}
+	}
+	if truths > 0 && (!all || truths == len(values)) {
+		return yes
+	}
+	return no
 }

@@ -136,8 +136,16 @@ var errPage = errors.New("the next page lies somewhere else")
 // after is the page after the one that answered with so many records, nil when
 // that was the last. path is the request's.
 func (g *pages) after(ctx context.Context, p page, a *answer, records int, path string) (*page, error) {
-	if g == nil || records == 0 || g.size > 0 && records < g.size || g.more != nil && !a.says(ctx, g.more) {
+	if g == nil || records == 0 || g.size > 0 && records < g.size {
 		return nil, nil
+	}
+	if g.more != nil {
+		switch a.says(ctx, g.more, true) {
+		case no:
+			return nil, nil
+		case unclear:
+			return nil, errReply
+		}
 	}
 	n := *p.number + 1
 	next := page{number: &n, offset: p.offset + records}
@@ -148,8 +156,6 @@ func (g *pages) after(ctx context.Context, p page, a *answer, records int, path 
 	case g.cursor == nil && g.next == nil:
 		return &next, nil
 	default:
-		ctx, cancel := context.WithTimeout(ctx, jqTimeout)
-		defer cancel()
 		doc, err := a.json()
 		if err != nil {
 			return nil, err
@@ -158,7 +164,14 @@ func (g *pages) after(ctx context.Context, p page, a *answer, records int, path 
 		if e == nil {
 			e = g.next
 		}
-		to = idText(e.one(ctx, doc))
+		// A list that is cut short in silence looks whole.
+		values, err := e.all(ctx, doc)
+		if err != nil || len(values) > 1 {
+			return nil, errReply
+		}
+		if len(values) == 1 {
+			to = idText(values[0])
+		}
 	}
 	if to == "" || to == p.cursor {
 		return nil, nil

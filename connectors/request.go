@@ -6,6 +6,7 @@ import (
 	"errors"
 	"maps"
 	"net/url"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -33,8 +34,8 @@ type request struct {
 	// pinsCustomer: the request says whose it is by a pinned e-mail or subject,
 	// or by what a step found that is the customer's.
 	pinsCustomer bool
-	below        map[string]bool // the steps whose findings the path is made of
-	singly       map[string]int  // the steps it needs one record of, with the line
+	below        map[string][]string // the fields of steps below whose records the path leads
+	singly       map[string]int      // the steps it needs one record of, with the line
 	line         int
 	bodyLine     int
 }
@@ -52,8 +53,10 @@ var pinnedNames = []string{"email", "name", "subject"}
 type surroundings struct {
 	personal bool
 	writes   bool
-	args     *engine.ArgSchema // nil when its own problem is known already
-	steps    []*step           // those before it
+	// idempotency is the header of a write's key.
+	idempotency string
+	args        *engine.ArgSchema // nil when its own problem is known already
+	steps       []*step           // those before it
 }
 
 func (s surroundings) step(name string) *step {
@@ -74,7 +77,7 @@ func (s surroundings) stepNames() []string {
 
 // readRequest reads a request.
 func (r *reader) readRequest(n *yaml.Node, s surroundings) *request {
-	q := &request{line: n.Line, below: map[string]bool{}, singly: map[string]int{}}
+	q := &request{line: n.Line, below: map[string][]string{}, singly: map[string]int{}}
 	seen := r.keys(n, "request", map[string]func(*yaml.Node){
 		"method": func(n *yaml.Node) {
 			q.method = r.text(n, "method")
@@ -104,8 +107,11 @@ func (r *reader) readRequest(n *yaml.Node, s surroundings) *request {
 				r.failf(n, "encode: %q is not json or form%s", how, suggest(how, []string{"json", "form"}))
 			}
 		},
-		"headers": func(n *yaml.Node) { q.headers = r.headers(n) },
-		"pages":   func(n *yaml.Node) { q.pages = r.readPages(n) },
+		"headers": func(n *yaml.Node) {
+			q.headers = r.headers(n)
+			r.judgeKey(n, q.headers, s.idempotency)
+		},
+		"pages": func(n *yaml.Node) { q.pages = r.readPages(n) },
 		"each": func(n *yaml.Node) {
 			if q.each = r.text(n, "each"); q.each == "" {
 				return
@@ -150,6 +156,7 @@ func (r *reader) readPath(n *yaml.Node, q *request, s surroundings) {
 		return
 	}
 	q.path.inPath = true
+	q.leads(source)
 	for _, name := range r.variables(n, "path", q.path.vars, q, s) {
 		if q.path.asksFor(name) {
 			q.queryArgs = append(q.queryArgs, name)
@@ -160,13 +167,50 @@ func (r *reader) readPath(n *yaml.Node, q *request, s surroundings) {
 	for _, name := range q.path.vars {
 		if ref, ok := strings.CutPrefix(name, "steps."); ok && !q.path.asksFor(name) {
 			of, _, _ := strings.Cut(ref, ".")
-			q.below[of], q.singly[of] = true, n.Line
+			q.singly[of] = n.Line
 		}
 		if strings.HasPrefix(name, "page.") && !q.path.asksFor(name) {
 			r.failf(n, "path: {%s} is asked for in the query or the body", name)
 		}
 	}
 }
+
+// leads keeps the fields of steps that a path leads below: each is a segment of
+// its own, before any that a caller's argument is part of.
+func (q *request) leads(source string) {
+	for _, segment := range pathSegments(source) {
+		name, whole := wholeVariable(segment)
+		ref, found := strings.CutPrefix(name, "steps.")
+		switch {
+		case whole && found:
+			of, field, _ := strings.Cut(ref, ".")
+			q.below[of] = append(q.below[of], field)
+		case strings.Contains(segment, "{") && !(whole && strings.HasPrefix(name, "pinned.")):
+			return
+		}
+	}
+}
+
+// pathSegments are the segments of a path's template, without its query.
+func pathSegments(source string) []string {
+	path, _, _ := strings.Cut(source, "?")
+	path = strings.TrimSuffix(path, "{")
+	return strings.Split(path, "/")[1:]
+}
+
+// wholeVariable is the variable that a template is nothing but.
+func wholeVariable(source string) (string, bool) {
+	m := wholePattern.FindStringSubmatch(source)
+	if m == nil {
+		return "", false
+	}
+	return m[1], true
+}
+
+var (
+	wholePattern = regexp.MustCompile(`^\{([A-Za-z0-9_.%]+)\}$`)
+	queryPattern = regexp.MustCompile(`^(\{\?[^{}]*\}|\?([^{}]|\{&?[^{}?&]*\})*)$`)
+)
 
 // readQuery reads the query's entries. One whose value is a list is there as
 // often.
@@ -197,6 +241,11 @@ func checkPathTemplate(source string) error {
 		return errors.New(`must not start with "//": that would name another host`)
 	case strings.ContainsAny(source, "#\\"):
 		return errors.New(`must not hold "#" or "\"`)
+	}
+	before, _, asks := strings.Cut(source, "?")
+	before = strings.TrimSuffix(before, "{")
+	if strings.Contains(before, "{&") || asks && !queryPattern.MatchString(source[len(before):]) {
+		return errors.New("{?page,sort} comes last, and {&page} after a \"?\"; or write them in query")
 	}
 	literal, _, _ = strings.Cut(literal, "?")
 	if err := checkSegments(strings.TrimSuffix(literal, "/")); err != nil && literal != "/" {
@@ -403,10 +452,8 @@ func (q *request) build(ctx context.Context, v values) (built, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, jqTimeout)
 	defer cancel()
-	for name := range q.use.pinned {
-		if pinsCustomer(name) && v.pinned[name] == "" {
-			return b, errPinned
-		}
+	if err := q.use.lacks(v); err != nil {
+		return b, err
 	}
 	in, err := v.input()
 	if err != nil {
@@ -427,6 +474,26 @@ func (q *request) build(ctx context.Context, v values) (built, error) {
 		return b, errors.New("the manifest's body cannot be encoded")
 	}
 	return b, nil
+}
+
+// lacks is an error when what the body says who the customer is with is not
+// there: without it the request would be about somebody else, or everybody.
+func (u *bodyUse) lacks(v values) error {
+	for _, name := range pinnedNames {
+		if pinsCustomer(name) && v.pinned != nil && (u.pinned[name] || u.wholly) && v.pinned[name] == "" {
+			return errPinned
+		}
+	}
+	for step, fields := range u.steps {
+		for _, rec := range v.steps[step].records {
+			for field := range fields {
+				if got := rec.Fields[field]; got == nil || got == "" {
+					return errStep
+				}
+			}
+		}
+	}
+	return nil
 }
 
 // jqObject is args as jq knows objects: nothing but what JSON can hold.

@@ -87,10 +87,15 @@ type performance struct {
 	values values
 	status int // of the last reply; 0 when there was none
 	asked  int // requests so far
+	bytes  int // of the replies so far
 }
 
-// maxAsked bounds the requests of one action, its steps' and their pages too.
-const maxAsked = 60
+// Bounds on one action: its requests, those of its steps, their pages and what
+// is tried again; and the bytes of all the replies.
+const (
+	maxAsked = 60
+	maxBytes = 8 << 20
+)
 
 func (p *performance) run(ctx context.Context) (gate.Response, error) {
 	a := p.action
@@ -172,7 +177,9 @@ func (p *performance) repeat(ctx context.Context, c asked) ([]gate.Record, error
 		if err != nil {
 			return nil, err
 		}
-		out = append(out, records...)
+		if out = append(out, records...); len(out) > jqOutputs {
+			return nil, failed("the other system's reply could not be understood", errJQMany)
+		}
 	}
 	return out, nil
 }
@@ -216,24 +223,36 @@ func (p *performance) once(ctx context.Context, c asked) ([]gate.Record, *page, 
 	if p.values.page.query != "" {
 		b.query = p.values.page.query
 	}
-	if p.asked++; p.asked > maxAsked {
+	if p.asked >= maxAsked {
 		return nil, nil, failed("the action takes more requests than it may", nil)
 	}
 	call := p.rest.call(c.request, b, p.values.key, writes)
 	call.Grant = p.grant
-	reply, err := p.rest.guard.do(ctx, call, writes)
+	reply, tries, err := p.rest.guard.do(ctx, call, writes, maxAsked-p.asked)
+	p.asked += tries
 	if err != nil {
 		return nil, nil, unanswered(ctx, err, writes)
 	}
 	p.status = reply.Status
 	got := &answer{Reply: reply}
-	if err := c.response.refusal(ctx, got, writes); err != nil {
+	if p.bytes += len(reply.Body); p.bytes > maxBytes {
+		return nil, nil, failed("the replies are longer together than they may be", nil)
+	}
+	// One second for all that is asked of a reply, of a write's even when it
+	// came at the last moment.
+	understanding := ctx
+	if writes {
+		understanding = context.WithoutCancel(ctx)
+	}
+	understanding, cancel := context.WithTimeout(understanding, jqTimeout)
+	defer cancel()
+	if err := c.response.refusal(understanding, got, writes); err != nil {
 		return nil, nil, err
 	}
-	records, err := c.response.understand(ctx, got, p.values.steps)
+	records, err := c.response.understand(understanding, got, p.values.steps)
 	var next *page
 	if err == nil {
-		next, err = c.request.pages.after(ctx, p.values.page, got, len(records), b.path)
+		next, err = c.request.pages.after(understanding, p.values.page, got, len(records), b.path)
 	}
 	switch {
 	case err != nil && writes:
@@ -281,7 +300,7 @@ func (p *response) understand(ctx context.Context, a *answer, steps map[string]f
 	switch {
 	case len(a.Body) > maxReply:
 		return nil, errors.New("the reply is too large")
-	case p.records == nil, a.Status == 204, a.Status == 205:
+	case p.records == nil, a.empty():
 		return nil, nil
 	}
 	doc, err := a.json()
@@ -325,24 +344,42 @@ func unanswered(ctx context.Context, err error, writes bool) error {
 	return failed("the other system could not be reached", err)
 }
 
-// refusal is the error of a reply that is not a success, nil when it is.
+// refusal is the error of a reply that is not a success, nil when it is. What a
+// write's reply says counts where the system itself has answered: a gateway's
+// error does not know how far the write went.
 func (p *response) refusal(ctx context.Context, a *answer, writes bool) error {
-	switch s := a.Status; {
-	case p.notFound.met(ctx, a):
+	s := a.Status
+	fine := s >= 200 && s <= 299
+	says := !a.empty() && (!writes || fine || s >= 400 && s <= 499)
+	missing := p.notFound.met(ctx, a, says)
+	if missing == yes {
 		return notFound()
-	case p.refused.met(ctx, a):
+	}
+	refused := p.refused.met(ctx, a, says)
+	if refused == yes {
 		// The system understood and said no: to such a day, in such a state.
 		return engine.Errorf(engine.CodeConnectorFailed, "That was not accepted, so nothing was changed. Please try another way, or contact us.",
 			errors.New("the other system refused the request"))
-	case s >= 200 && s <= 299 && (p.success == nil || a.says(ctx, p.success)):
+	}
+	success := yes
+	if p.success != nil && says {
+		success = a.says(ctx, p.success, true)
+	}
+	switch {
+	case fine && missing == no && refused == no && success == yes:
 		return nil
-	case !writes, s >= 400 && s <= 499, s == 501, s == 503:
+	case fine && !writes:
+		return failed("the other system's reply could not be understood, or is no success", nil)
+	case fine:
+		return unknown(errors.New("what the reply says is not a success"))
+	case !writes, s >= 400 && s <= 499, s == 501, s == 503 && a.RetryAfter > 0:
 		e := failed("the other system refused the request", nil)
 		e.RetryAfter = a.RetryAfter
 		return e
 	}
-	// A redirect, a server's error or a success that is none does not say how
-	// far the write went.
+	// A redirect or a server's error does not say how far the write went; nor
+	// does a 503 that does not say when to come back, for gateways give one for
+	// a connection that broke after the request.
 	return unknown(nil)
 }
 

@@ -380,7 +380,8 @@ func TestUpstreamFailures(t *testing.T) {
 		{"410", says(410, told), "not_found", "connector_failed"},
 		{"429", says(429, told), "connector_failed", "connector_failed"},
 		{"500", says(500, told), "connector_failed", "outcome_unknown"},
-		{"503", says(503, told), "connector_failed", "connector_failed"},
+		{"503", says(503, told), "connector_failed", "outcome_unknown"},
+		{"503, come back later", func(w http.ResponseWriter, q *http.Request) { w.Header().Set("Retry-After", "1"); w.WriteHeader(503) }, "connector_failed", "connector_failed"},
 		{"504", says(504, told), "connector_failed", "outcome_unknown"},
 		{"redirect", func(w http.ResponseWriter, q *http.Request) {
 			w.Header().Set("Location", "http://169.254.169.254/")

@@ -139,7 +139,7 @@ func TestTheProviderHoldsTheGateToItsManifests(t *testing.T) {
 		{Method: "GET", Path: "/orders/1001%2Fnotes"},
 	} {
 		call.Site, call.Connection, call.Grant = siteID, "shop-admin", grant
-		_, err := r.rest.guard.do(context.Background(), call, true)
+		_, _, err := r.rest.guard.do(context.Background(), call, true, maxAsked)
 		if e, ok := err.(*provider.Error); !ok || e.Code != provider.CodeCallNotAllowed || !e.NotSent {
 			t.Errorf("%s %s: %v, want %s", call.Method, call.Path, err, provider.CodeCallNotAllowed)
 		}

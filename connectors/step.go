@@ -3,6 +3,7 @@ package connectors
 import (
 	"regexp"
 	"slices"
+	"strings"
 
 	"go.yaml.in/yaml/v3"
 
@@ -23,6 +24,7 @@ type step struct {
 	many     bool // it may find several; else it must find one
 	request  *request
 	response *response
+	nobodys  bool   // what it finds is nobody's, such as a price
 	idArg    string // the argument that names what it finds; "" for none
 	line     int
 }
@@ -56,6 +58,7 @@ func (r *reader) readStep(n *yaml.Node, s surroundings) *step {
 				r.failf(n, "find: %q is not a name of small letters, digits and _", st.name)
 			}
 		},
+		"nobodys":  func(n *yaml.Node) { st.nobodys = r.boolean(n, "nobodys") },
 		"many":     func(n *yaml.Node) { st.many = r.boolean(n, "many") },
 		"request":  func(n *yaml.Node) { request = n },
 		"response": func(n *yaml.Node) { response = n },
@@ -80,6 +83,12 @@ func (r *reader) readStep(n *yaml.Node, s surroundings) *step {
 		if st.response.records == nil {
 			r.failAt(st.response.line, "step %s: response: records must say what it finds", st.name)
 		}
+		if s.personal && !st.response.owns() && !st.nobodys {
+			r.failAt(st.response.line, "step %s: nothing says whose the records are that it finds; add an owner, or, if they are nobody's, such as a price, nobodys: true to the step", st.name)
+		}
+		if st.response.owns() && st.nobodys {
+			r.failAt(st.response.line, "step %s: what is nobody's has no owner", st.name)
+		}
 		if st.response.owner != ownerNone && !s.personal {
 			r.failAt(st.response.line, "step %s: its records have an owner, so the action is personal", st.name)
 		}
@@ -100,9 +109,21 @@ func (r *reader) judgeOwner(p *response, q *request, s surroundings) {
 		r.failAt(p.ownerLine, "owner: step %s does not say who owns what it finds; add an owner to it", p.through)
 	case p.owner == ownerStep && st.response.id == nil:
 		r.failAt(p.ownerLine, "owner: step %s has no id to compare with; add response: {id: <where it is>} to it", p.through)
-	case p.owner == ownerBelow && (q == nil || !q.below[p.through]):
-		r.failAt(p.ownerLine, "owner: nothing says that the records lie below what step %s found; have {steps.%s.<field>} in the path, or compare with owner: {step: %s, id: <where the record names it>}", p.through, p.through, p.through)
+	case p.owner == ownerBelow && (q == nil || !slices.ContainsFunc(q.below[p.through], st.response.identifies)):
+		r.failAt(p.ownerLine, "owner: nothing says that the records lie below what step %s found; have its id as a segment of the path before any argument, {steps.%s.<the field that is its id>}, or compare with owner: {step: %s, id: <where the record names it>}", p.through, p.through, p.through)
 	}
+}
+
+// identifies reports a field that is the record's id, or another by its name:
+// systems have one for people and one for themselves.
+func (p *response) identifies(name string) bool {
+	return namesRecord(name) || p.id != nil && slices.ContainsFunc(p.fields, func(f field) bool {
+		from := "." + f.name
+		if f.from != nil {
+			from = f.from.source
+		}
+		return f.name == name && strings.TrimSpace(from) == strings.TrimSpace(p.id.source)
+	})
 }
 
 // keep returns those of the records that are the customer's. A name that a

@@ -92,11 +92,17 @@ func parseExpression(inside string) piece {
 	return p
 }
 
-// asksFor reports a variable of a path's own query, as in "/orders{?page}".
+// asksFor reports a variable of a path's own query, as in "/orders{?page}" or
+// "/orders?page={page}".
 func (t *template) asksFor(name string) bool {
+	asked := false
 	for _, p := range t.pieces {
+		asked = asked || p.style.asks() || strings.Contains(p.literal, "?")
 		for _, v := range p.vars {
-			if v.name == name && p.style.asks() {
+			if v.name == name && !asked {
+				return false
+			}
+			if v.name == name {
 				return true
 			}
 		}
@@ -121,9 +127,11 @@ func encodeLiterals(source string) string {
 // expand fills in a template, and tells whether any of its variables had a value.
 func (t *template) expand(v values) (expanded string, filled bool, err error) {
 	var b strings.Builder
+	asked := false
 	for _, p := range t.pieces {
 		b.WriteString(p.literal)
-		sep, strict := p.style.first, t.inPath && !p.style.asks()
+		asked = asked || p.style.asks() || strings.Contains(p.literal, "?")
+		sep, strict := p.style.first, t.inPath && !asked
 		for _, name := range p.vars {
 			texts, err := v.lookup(name.name, strict)
 			if err != nil {

@@ -132,8 +132,9 @@ func climbs(s string) bool {
 			return true
 		}
 	}
-	name, _, _ := strings.Cut(s, ";")
-	return name == "." || name == ".." || percentEncoded.MatchString(s)
+	name, _, _ := strings.Cut(s, ";") // where a server of Java stops reading
+	name = strings.TrimSpace(name)
+	return name == "." || name == ".." || name == "" && s != "" || percentEncoded.MatchString(s)
 }
 
 // percentEncoded is text that is encoded already.

@@ -181,7 +181,7 @@ Without --config or --file, the demo's actions.`,
 					return err
 				}
 			}
-			return p.Line("\nNothing was sent.")
+			return errors.Join(p.Line(""), p.Line("Nothing was sent."))
 		},
 	}
 	cmd.Flags().StringVar(&f.email, "as", "", "the customer's `EMAIL`, as their token would have it")
