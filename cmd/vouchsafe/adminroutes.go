@@ -23,12 +23,20 @@ func (a *app) adminRoutes() []httpapi.AdminRoute {
 		{Method: http.MethodPost, Path: "/v1/admin/tokens", SocketOnly: true, Serve: a.adminCreateToken},
 		{Method: http.MethodDelete, Path: "/v1/admin/tokens/:id", SocketOnly: true, Serve: a.adminRevokeToken},
 		{Method: http.MethodGet, Path: "/v1/admin/decisions/:id/explain", Scope: httpapi.ScopeServe, Serve: a.adminExplain},
+		{Method: http.MethodGet, Path: "/v1/admin/decisions/:id/proof", Scope: httpapi.ScopeServe, Serve: a.adminProof},
+		{Method: http.MethodPost, Path: "/v1/admin/sites/:site/checkpoint", Scope: httpapi.ScopeSite, Serve: a.adminCheckpoint},
+		{Method: http.MethodPost, Path: "/v1/admin/sites/:site/erasures", Scope: httpapi.ScopeSite, Serve: a.adminErase},
+		{Method: http.MethodPost, Path: "/v1/admin/audit/verify", MaxBody: maxCheckpoints, Serve: a.adminVerify},
+		{Method: http.MethodPost, Path: "/v1/admin/audit/backup", SocketOnly: true, Serve: a.adminBackup},
 		{Method: http.MethodGet, Path: "/v1/admin/sites/:site", Scope: httpapi.ScopeSite, Serve: a.adminSite},
 		{Method: http.MethodGet, Path: "/v1/admin/kb/:site/documents", Scope: httpapi.ScopeSite, Serve: a.adminDocuments},
 		{Method: http.MethodPost, Path: "/v1/admin/kb/:site/documents", Scope: httpapi.ScopeSite, MaxBody: maxPageBody, Serve: a.adminAddDocument},
 		{Method: http.MethodPost, Path: "/v1/admin/kb/:site/ask", Scope: httpapi.ScopeSite, Serve: a.adminAsk},
 	}...)
 }
+
+// maxCheckpoints is the checkpoints of some weeks, one a minute.
+const maxCheckpoints = 16 << 20
 
 // maxPageBody is a page in JSON, where a quote or a line's end takes two bytes.
 const maxPageBody = 2*kb.MaxPage + 4<<10

@@ -142,8 +142,17 @@ func assemble(ctx context.Context, s settings) (_ *app, err error) {
 	if a.kb, err = kb.Open(filepath.Join(s.data, kbFile)); err != nil {
 		return nil, err
 	}
+	a.regularly(ctx, checkpointEvery, "the state of the decision log could not be signed", a.audit.Checkpoints)
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(newPolicyMetrics(a.rollout), collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	registry.MustRegister(
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "vouchsafe_audit_segments", Help: "Files of the decision log."},
+			func() float64 { return float64(a.audit.Usage().Segments) }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "vouchsafe_audit_bytes", Help: "Size of the decision log's files."},
+			func() float64 { return float64(a.audit.Usage().Bytes) }),
+		prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "vouchsafe_audit_missing_total",
+			Help: "Acknowledged records that were not there when a broken file was opened again."},
+			func() float64 { return float64(a.audit.Lost()) }))
 	recorder, err := httpapi.NewRecorder(a.audit, registry, nil)
 	if err != nil {
 		return nil, err
@@ -212,6 +221,9 @@ func (a *app) beside(ctx context.Context, run func(context.Context)) {
 		run(ctx)
 	}()
 }
+
+// checkpointEvery is how often the state of a log that grew is signed.
+const checkpointEvery = time.Minute
 
 // usesEvery is how often it is written down when admin tokens were used.
 const usesEvery = time.Minute
@@ -360,6 +372,8 @@ func (a *app) close() error {
 		errs = append(errs, a.history.Close())
 	}
 	if a.audit != nil {
+		// What cannot be signed now is when the server runs again.
+		_ = a.audit.Checkpoints(context.Background())
 		errs = append(errs, a.audit.Close())
 	}
 	return errors.Join(errs...)

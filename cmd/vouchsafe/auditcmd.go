@@ -16,7 +16,8 @@ import (
 
 func (c *cli) auditCommand() *cobra.Command {
 	var data string
-	cmd := group("audit", "Read the decision log", c.auditListCommand(&data), c.auditShowCommand(&data), c.auditExportCommand(&data))
+	cmd := group("audit", "Read the decision log", c.auditListCommand(&data), c.auditShowCommand(&data), c.auditExportCommand(&data),
+		c.auditVerifyCommand(&data), c.auditProveCommand(&data), c.auditCheckpointCommand(&data), c.auditEraseCommand(&data), c.auditBackupCommand(&data))
 	dataFlag(cmd, &data)
 	return cmd
 }

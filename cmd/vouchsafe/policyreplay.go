@@ -217,7 +217,8 @@ func (c *cli) recorded(ctx context.Context, data, site, since string, each func(
 // recordedOf is a decision of the log as policies are tried on it.
 func recordedOf(e *audit.Entry) policy.Recorded {
 	d := &e.Decision
-	return policy.Recorded{ID: d.ID, Policy: d.Policy, Allow: d.Allow, Reasons: d.Reasons, Obligations: d.Obligations, Input: d.Input}
+	return policy.Recorded{ID: d.ID, Policy: d.Policy, Allow: d.Allow, Reasons: d.Reasons, Obligations: d.Obligations, Input: d.Input,
+		Erased: d.Unreadable != "" || d.Masked != ""}
 }
 
 // flipWords are the changes as people read them.

@@ -79,6 +79,7 @@ type Log struct {
 	segments []*segment // oldest first; the last one takes records
 	broken   error      // why the last write failed; nil when healthy
 	changed  chan struct{}
+	noted    map[string]uint64 // sizes of the newest checkpoints made by this process
 
 	lost atomic.Int64
 }

@@ -26,6 +26,9 @@ type Recorded struct {
 	// engine.Obligation writes itself.
 	Obligations []string        `json:"obligations,omitempty"`
 	Input       json.RawMessage `json:"input"`
+	// Erased says that Input is not what was asked any more: somebody in it was
+	// erased.
+	Erased bool `json:"-"`
 }
 
 // notAsked are the codes of decisions on which the policy has said nothing.
@@ -56,6 +59,9 @@ type said struct {
 // said takes the policy's own answer out of the record. Why is "" unless there
 // is none to be had.
 func (r *Recorded) said() (s said, why string) {
+	if r.Erased {
+		return said{}, "erased"
+	}
 	if len(r.Input) == 0 {
 		return said{}, "no_input"
 	}

@@ -268,7 +268,8 @@ func check(t *testing.T, d *disk, known *told, calls []harness.Call) {
 	}
 }
 
-// Whatever moment the server is killed at: its files open again, every decision
+// Whatever moment the server is killed at: its files open again, its log
+// verifies, every decision
 // it acknowledged is there, every call that the shop saw was allowed by a
 // decision on disk, and nothing happened twice.
 func TestKilledUnderLoad(t *testing.T) {
@@ -282,6 +283,7 @@ func TestKilledUnderLoad(t *testing.T) {
 			s.Restart()
 		}
 		load(t, s, known, &next)
+		s.Verify(t)
 		d.read(s.Audit(t, "--since", begun.Add(-time.Second).UTC().Format(time.RFC3339)))
 		check(t, d, known, s.Shop.Calls())
 		if t.Failed() {

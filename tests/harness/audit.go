@@ -75,6 +75,13 @@ func (s *Server) Audit(t testing.TB, args ...string) []Entry {
 	return list
 }
 
+// Verify has the command line verify the log, and fails the test when anything
+// in it is not as it was written.
+func (s *Server) Verify(t testing.TB) {
+	t.Helper()
+	s.mustRun(t, nil, "audit", "verify", "--config", s.Config, "--format", "json")
+}
+
 // Admin asks the admin socket and returns the answer's body.
 func (s *Server) Admin(t testing.TB, path string) string {
 	t.Helper()

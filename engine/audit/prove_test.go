@@ -1,0 +1,148 @@
+package audit
+
+import (
+	"context"
+	"crypto/ed25519"
+	"fmt"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/transparency-dev/merkle/proof"
+	"github.com/transparency-dev/merkle/rfc6962"
+	"golang.org/x/mod/sumdb/tlog"
+)
+
+func bytesOf(hs []tlog.Hash) [][]byte {
+	var out [][]byte
+	for _, h := range hs {
+		out = append(out, h[:])
+	}
+	return out
+}
+
+// Another implementation of RFC 6962 says what ours says.
+func TestProofs(t *testing.T) {
+	ctx := context.Background()
+	l, err := Open(filepath.Join(t.TempDir(), "audit"), Options{Master: master, Checkpoint: signing})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	key, err := PublicKey("shop", signing.Public().(ed25519.PublicKey))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var ids []string
+	var checkpoints []Checkpoint
+	for i := range 21 {
+		ids = append(ids, record(t, l, "shop", "order.list", fmt.Sprint("u", i), began.Add(time.Duration(i)*time.Second)))
+		if i%6 == 5 {
+			c, err := l.Checkpoint(ctx, "shop")
+			if err != nil {
+				t.Fatal(err)
+			}
+			checkpoints = append(checkpoints, c)
+		}
+		if i == 9 {
+			if err := l.begin(); err != nil {
+				t.Fatal(err)
+			}
+			l.sealOne(l.segments[0])
+		}
+	}
+	for i, id := range ids {
+		p, err := l.Prove(ctx, id)
+		if err != nil {
+			t.Fatalf("Prove(%s): %v", id, err)
+		}
+		got, err := p.Check(key)
+		if err != nil || got.Index != uint64(i) || got.ID != id || got.Size != 21 {
+			t.Fatalf("Check: %+v, %v", got, err)
+		}
+		c, err := ParseCheckpoint([]byte(p.Checkpoint), key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := proof.VerifyInclusion(rfc6962.DefaultHasher, p.Index, c.Size, rfc6962.DefaultHasher.HashLeaf(p.Record), bytesOf(p.Hashes), c.Root[:]); err != nil {
+			t.Errorf("record %d: another implementation says %v", i, err)
+		}
+		p.Record[len(p.Record)-1] ^= 1
+		if _, err := p.Check(key); err == nil {
+			t.Errorf("the proof of record %d proves another", i)
+		}
+		p.Record[len(p.Record)-1] ^= 1
+		p.Index ^= 1
+		if _, err := p.Check(key); err == nil {
+			t.Errorf("the proof of record %d proves another place", i)
+		}
+	}
+	for _, old := range checkpoints {
+		p, err := l.ProveConsistency(ctx, old)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := p.Check(key); err != nil {
+			t.Errorf("from %d records: %v", old.Size, err)
+		}
+		newer, err := ParseCheckpoint([]byte(p.New), key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := proof.VerifyConsistency(rfc6962.DefaultHasher, old.Size, newer.Size, bytesOf(p.Hashes), old.Root[:], newer.Root[:]); err != nil {
+			t.Errorf("from %d records: another implementation says %v", old.Size, err)
+		}
+	}
+	other, err := PublicKey("shop", ed25519.NewKeyFromSeed(make([]byte, 32)).Public().(ed25519.PublicKey))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := ParseCheckpoint([]byte(checkpoints[0].Note), other); err == nil {
+		t.Error("a checkpoint verifies with another key")
+	}
+	n := 0
+	l.Notes("shop", 6, func(size uint64, note string) error { n++; return nil })
+	if n < 3 {
+		t.Errorf("%d stored checkpoints after the first", n)
+	}
+}
+
+// A copy of a log in use is a log, and verifies against what was signed before.
+func TestBackupAndRestoration(t *testing.T) {
+	ctx := context.Background()
+	l, dir := openLog(t)
+	l.o.Checkpoint = signing
+	id := put(t, l, foreign)
+	if err := l.begin(); err != nil {
+		t.Fatal(err)
+	}
+	l.sealOne(l.segments[0])
+	second := put(t, l, foreign)
+	c, err := l.Checkpoint(ctx, "shop")
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := filepath.Join(filepath.Dir(dir), "copy")
+	if v, err := l.Backup(ctx, out); err != nil || len(v.Problems) > 0 || v.Records != 2 {
+		t.Fatalf("Backup: %+v, %v", v, err)
+	}
+	if _, err := l.Backup(ctx, out); err == nil {
+		t.Error("a backup went over another")
+	}
+	put(t, l, foreign)
+	l.Close()
+	v, err := VerifyFolder(ctx, out, Verification{Public: signing.Public().(ed25519.PublicKey), Checkpoints: []Checkpoint{c}})
+	if err != nil || len(v.Problems) > 0 {
+		t.Errorf("the copy: %+v, %v", v, err)
+	}
+	restored, err := Open(out, Options{Master: master})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer restored.Close()
+	for _, want := range []string{id, second, put(t, restored, foreign)} {
+		if e, err := restored.Show(want); err != nil || string(e.Decision.Input) != foreign {
+			t.Errorf("restored: Show(%s) = %+v, %v", want, e, err)
+		}
+	}
+}
