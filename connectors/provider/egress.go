@@ -71,21 +71,27 @@ func mayDial(host string, ip netip.Addr) bool {
 	return public(ip)
 }
 
+// dialer connects to hosts that operators wrote down.
+type dialer struct {
+	resolver *net.Resolver // the system's when nil
+}
+
 // dial connects to host:port. The host is always that of a connection's base
-// URL, for redirects are not followed.
-func dial(ctx context.Context, network, address string) (net.Conn, error) {
+// URL or of its authorization server, for redirects are not followed. It is
+// looked up once, and each address of the answer is judged as it is dialled.
+func (d dialer) dial(ctx context.Context, network, address string) (net.Conn, error) {
 	host, _, err := net.SplitHostPort(address)
 	if err != nil {
 		return nil, err
 	}
-	d := net.Dialer{Timeout: dialTimeout, ControlContext: func(_ context.Context, _, resolved string, _ syscall.RawConn) error {
+	n := net.Dialer{Timeout: dialTimeout, Resolver: d.resolver, ControlContext: func(_ context.Context, _, resolved string, _ syscall.RawConn) error {
 		to, err := netip.ParseAddrPort(resolved)
 		if err != nil || !mayDial(host, to.Addr()) {
 			return errBlocked
 		}
 		return nil
 	}}
-	return d.DialContext(ctx, network, address)
+	return n.DialContext(ctx, network, address)
 }
 
 // newTransport makes a transport that asks no proxy and follows no redirect.
@@ -94,7 +100,7 @@ func dial(ctx context.Context, network, address string) (net.Conn, error) {
 // be dead, and a write must never be sent twice.
 func newTransport(keep bool) *http.Transport {
 	return &http.Transport{
-		DialContext:            dial,
+		DialContext:            dialer{}.dial,
 		DisableKeepAlives:      !keep,
 		MaxIdleConnsPerHost:    32,
 		IdleConnTimeout:        60 * time.Second,

@@ -98,17 +98,15 @@ func (s *Store) placeMasterKey() error {
 
 // finishMasterKey opens a keyset that is sealed with the next master key
 // already, and puts that key in its place. nil when it is not.
-func (s *Store) finishMasterKey(stored []byte) *sealing {
+func (s *Store) finishMasterKey(stored []byte) (master []byte, box *sealing) {
 	master, err := readMasterKey(nextKeyFile(s.key.File))
 	if err != nil {
-		return nil
+		return nil, nil
 	}
-	box, err := unsealed(stored, master)
-	if err != nil || s.placeMasterKey() != nil {
-		return nil
+	if box, err = unsealed(stored, master); err != nil || s.placeMasterKey() != nil {
+		return nil, nil
 	}
-	s.master = master
-	return box
+	return master, box
 }
 
 // reencrypt encrypts a batch of those credentials anew that another key than

@@ -93,8 +93,8 @@ func (s *Store) unseal(createKey bool) error {
 	if errors.Is(err, ErrWrongKey) && s.key.File != "" {
 		// A rotation that was interrupted may have sealed the keyset with the
 		// next key and not yet put that in the place of the old one.
-		if box = s.finishMasterKey(stored); box != nil {
-			err = nil
+		if next, found := s.finishMasterKey(stored); found != nil {
+			master, box, err = next, found, nil
 		}
 	}
 	if err != nil {
