@@ -215,7 +215,7 @@ func proxyHeaders(r *http.Request) (site, id string, out http.Header, problem st
 			site = values[0]
 		case name == "Connection-Id":
 			id = values[0]
-		case name == "Base-Url-Override":
+		case name == "Base-Url-Override" && values[0] != "": // Nango's client always sends one
 			return "", "", nil, "A connection's base URL cannot be overridden."
 		case name == proxyPrefix+headerVoucher: // is for this provider
 		case strings.HasPrefix(name, proxyPrefix):

@@ -1,6 +1,6 @@
 // Package clients runs what integrators run, against the real server: the
-// minting recipes of engine/identity/README.md, and an OpenID provider that
-// rotates its keys.
+// minting recipes of engine/identity/README.md, an OpenID provider that
+// rotates its keys, and connections against an OAuth server and by Nango's client.
 package clients
 
 import (

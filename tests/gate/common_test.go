@@ -26,9 +26,11 @@ type world struct {
 	alex, jordan string
 }
 
-func start(t *testing.T) *world {
+func start(t *testing.T) *world { return startWith(t, harness.Config{}) }
+
+func startWith(t *testing.T, c harness.Config) *world {
 	t.Helper()
-	s := harness.Start(t, harness.Config{})
+	s := harness.Start(t, c)
 	return &world{s, s.Token(t, shop, harness.Alex), s.Token(t, shop, harness.Jordan)}
 }
 

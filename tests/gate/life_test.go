@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -133,31 +132,6 @@ func TestDataSurvives(t *testing.T) {
 	}
 }
 
-// children lists the processes whose parent is pid.
-func children(t *testing.T, pid int) (out []int) {
-	t.Helper()
-	stats, err := filepath.Glob("/proc/[0-9]*/stat")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, stat := range stats {
-		b, err := os.ReadFile(stat)
-		if err != nil {
-			continue // it has ended
-		}
-		// The name, in brackets, may hold anything.
-		rest := strings.Fields(string(b[strings.LastIndexByte(string(b), ')')+1:]))
-		if len(rest) > 1 && rest[1] == strconv.Itoa(pid) {
-			child, err := strconv.Atoi(filepath.Base(filepath.Dir(stat)))
-			if err != nil {
-				t.Fatal(err)
-			}
-			out = append(out, child)
-		}
-	}
-	return out
-}
-
 // running reports whether a process is there and not a zombie.
 func running(pid int) bool {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
@@ -195,7 +169,7 @@ func TestChildrenEndWithTheirParent(t *testing.T) {
 	}
 	t.Run("stop", func(t *testing.T) {
 		d := harness.StartDemo(t)
-		pids := children(t, d.PID())
+		pids := harness.Children(t, d.PID())
 		if len(pids) != 2 {
 			t.Fatalf("the demo has the children %v, want the shop and the provider", pids)
 		}
@@ -206,13 +180,13 @@ func TestChildrenEndWithTheirParent(t *testing.T) {
 	})
 	t.Run("kill", func(t *testing.T) {
 		d := harness.StartDemo(t)
-		pids := children(t, d.PID())
+		pids := harness.Children(t, d.PID())
 		d.Kill()
 		gone(t, pids)
 	})
 	t.Run("kill with a configuration", func(t *testing.T) {
 		w := start(t)
-		pids := children(t, w.PID())
+		pids := harness.Children(t, w.PID())
 		if len(pids) != 1 {
 			t.Fatalf("the server has the children %v, want the provider", pids)
 		}
@@ -221,7 +195,7 @@ func TestChildrenEndWithTheirParent(t *testing.T) {
 	})
 	t.Run("a child that dies is started again", func(t *testing.T) {
 		w := start(t)
-		provider, err := os.FindProcess(children(t, w.PID())[0])
+		provider, err := os.FindProcess(harness.Children(t, w.PID())[0])
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -2,16 +2,20 @@ package gate_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
+	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"vouchsafe/engine/socket"
 	"vouchsafe/tests/harness"
 )
 
@@ -61,20 +65,74 @@ func inMemory(t *testing.T, pid int, secrets []string) map[string]bool {
 	return found
 }
 
+const crmManifest = `connector: {name: crm, kind: rest, connection: crm}
+actions:
+  crm.state:
+    title: Say whether the desk is open
+    personal: false
+    risk: read
+    request: {method: GET, path: /desk}
+    response: {records: ".", fields: [state, echo]}
+`
+
+// connectCRM adds a connection whose token has ended, and an authorization
+// server that renews it. It returns what is secret about it.
+func (w *world) connectCRM(t *testing.T) []string {
+	t.Helper()
+	const secret, refresh, rotated, access = "crm-client-secret-7f31", "crm-refresh-token-first", "crm-refresh-token-second", "crm-access-token-second"
+	server := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		rw.Header().Set("Content-Type", "application/json")
+		if r.URL.Path == "/token" {
+			fmt.Fprintf(rw, `{"access_token":%q,"refresh_token":%q,"token_type":"Bearer","expires_in":3600}`, access, rotated)
+			return
+		}
+		fmt.Fprintf(rw, `{"state":"open","echo":%q}`, r.Header.Get("Authorization"))
+	}))
+	t.Cleanup(server.Close)
+	operator, err := os.ReadFile(filepath.Join(w.Data, "provider", "operator.key"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	body := fmt.Sprintf(`{"provider_config_key":%q,"connection_id":"crm","allow":[{"method":"GET","path":"/desk"}],
+		"credentials":{"type":"OAUTH2","client_secret":%q,"access_token":"crm-access-token-first","refresh_token":%q,"expires_at":"2026-01-01T00:00:00Z"},
+		"connection_config":{"base_url":%q,"client_id":"v","client_auth":"basic","token_url":%q,"authorization_url":%q}}`,
+		shop, secret, refresh, server.URL+"/api", server.URL+"/token", server.URL+"/auth")
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return socket.Dial(ctx, filepath.Join(w.Data, "provider", "provider.sock"))
+	}}}
+	req, err := http.NewRequest(http.MethodPost, "http://provider/connections", strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Authorization", "Bearer "+strings.TrimSpace(string(operator)))
+	resp, err := client.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusCreated {
+		t.Fatalf("adding the connection: %d", resp.StatusCode)
+	}
+	return []string{secret, rotated, access}
+}
+
 // The credentials of outside systems are in the provider's memory and nowhere
 // else: not in the gate's, not in any file but the provider's, where they are
 // encrypted, and not in a log.
 func TestCredentialsAreElsewhere(t *testing.T) {
 	t.Parallel()
-	w := start(t)
-	secrets := []string{harness.ShopKey, harness.SalonKey}
+	w := startWith(t, harness.Config{Manifests: map[string]string{"crm.yaml": crmManifest}})
+	secrets := append([]string{harness.ShopKey, harness.SalonKey}, w.connectCRM(t)...)
 	for range 20 {
+		if got := w.Act(t, shop, "", "crm.state", nil, ""); got.Status != http.StatusOK {
+			t.Fatalf("crm.state: %d %s", got.Status, got.Raw)
+		}
 		w.Act(t, shop, w.alex, "order.lookup", args{"order_id": "1001"}, "")
 		w.Act(t, shop, w.alex, "appointments.mine", nil, "")
 		w.Chat(t, shop, w.alex, turn{Message: "cancel order 1002"})
 	}
 	// The way of looking finds what is there: the provider uses the keys.
-	provider := children(t, w.PID())[0]
+	provider := harness.Children(t, w.PID())[0]
 	if found := inMemory(t, provider, secrets); len(found) != len(secrets) {
 		t.Errorf("the provider's memory holds %d of %d keys; is the search any good?", len(found), len(secrets))
 	}
