@@ -191,12 +191,12 @@ func TestStepsBeforeAWrite(t *testing.T) {
 		"GET /customers":                   func(url.Values, string) any { return object{"data": found} },
 		"POST /customers/cus%231/plans/p1": func(url.Values, string) any { return answer },
 	}))
-	write := func() (gate.Response, error, []string) {
+	write := func() (gate.Response, []string, error) {
 		before := len(r.shop.calls())
 		got, err := r.call(t, "plan.pause", `{"plan_id": "p1", "months": 2}`)
-		return got, err, r.shop.calls()[before:]
+		return got, r.shop.calls()[before:], err
 	}
-	got, err, calls := write()
+	got, calls, err := write()
 	if err != nil || len(got.Records) != 1 || got.Records[0].Owner.Email != alexEmail || len(calls) != 2 {
 		t.Fatalf("Call = %+v, %v after %v", got, err, calls)
 	}
@@ -225,7 +225,7 @@ func TestStepsBeforeAWrite(t *testing.T) {
 		"climbing":        {[]object{{"id": "..", "email": alexEmail}}, nil, engine.CodeConnectorFailed, 1},
 	} {
 		found, answer = tt.found, tt.answer
-		if _, err, calls := write(); engine.CodeOf(err) != tt.want || len(calls) != tt.calls {
+		if _, calls, err := write(); engine.CodeOf(err) != tt.want || len(calls) != tt.calls {
 			t.Errorf("%s: %v after %v; want %s after %d calls", name, err, calls, tt.want, tt.calls)
 		}
 	}
