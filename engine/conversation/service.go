@@ -80,6 +80,7 @@ func (s *Service) Turn(ctx context.Context, in Turn, emit func(Reply)) (Answer, 
 		t.fail(err, nil, "")
 		return t.answer, nil
 	}
+	t.doubts(ctx)
 	switch {
 	case in.Confirm != "":
 		t.confirm(ctx, in.Confirm, engine.Asserted{})
@@ -91,6 +92,14 @@ func (s *Service) Turn(ctx context.Context, in Turn, emit func(Reply)) (Answer, 
 		t.message(ctx)
 	}
 	return t.answer, nil
+}
+
+// Doubt has the visitor told, when they come back to the conversation, that it is
+// not known what became of a call they asked for there. subject is whose the
+// conversation is, "" for nobody's. One that has lapsed is gone, and so is its
+// visitor.
+func (s *Service) Doubt(ctx context.Context, site, conversation, subject string, d Doubt) error {
+	return s.states.doubt(ctx, site, conversation, subject, d)
 }
 
 // End deletes a conversation of the site for the subject that signs out of it.

@@ -30,6 +30,9 @@ const maxPending = 5
 // oldest makes room.
 const maxParked = 5
 
+// maxDoubts bounds what is told at once; it is all in the log.
+const maxDoubts = 5
+
 // state is a conversation on disk. What was said is not in it, only what a later
 // turn needs.
 type state struct {
@@ -42,6 +45,17 @@ type state struct {
 	// newest last.
 	Pending []string `json:"pending,omitempty"`
 	Parked  []parked `json:"parked,omitempty"`
+	// Doubts are calls of which it is not known what became, and of which the
+	// visitor is yet to hear.
+	Doubts []Doubt `json:"doubts,omitempty"`
+}
+
+// Doubt is a call of which it is not known what became: it was permitted, and
+// the process ended before it was over.
+type Doubt struct {
+	Decision string         `json:"decision"`
+	Action   string         `json:"action"`
+	Args     map[string]any `json:"args,omitempty"`
 }
 
 // asked is what a question's answer must be joined with.
@@ -93,7 +107,7 @@ func (c *conversations) enter(ctx context.Context, site, id string, who identity
 		switch {
 		case old == nil:
 		case who.State == identity.Verified && old.Subject == "":
-			fresh.Parked = old.Parked
+			fresh.Parked, fresh.Doubts = old.Parked, old.Doubts
 			if err := c.shelf.Delete(tx, id); err != nil {
 				return err
 			}
@@ -148,6 +162,23 @@ func (c *conversations) update(ctx context.Context, id string, change func(*stat
 		change(s)
 		return c.write(tx, id, s, now)
 	})
+}
+
+// doubt keeps a doubt for its visitor, once. The conversation must be the
+// subject's, or nobody's when that is "".
+func (c *conversations) doubt(ctx context.Context, site, id, subject string, d Doubt) error {
+	return c.update(ctx, id, func(s *state) {
+		known := slices.ContainsFunc(s.Doubts, func(o Doubt) bool { return o.Decision == d.Decision })
+		if s.Site == site && s.Subject == subject && !known && len(s.Doubts) < maxDoubts {
+			s.Doubts = append(s.Doubts, d)
+		}
+	})
+}
+
+// undoubt takes the doubts out, so that each is told once.
+func (c *conversations) undoubt(ctx context.Context, id string) (doubts []Doubt, err error) {
+	err = c.update(ctx, id, func(s *state) { doubts, s.Doubts = s.Doubts, nil })
+	return doubts, err
 }
 
 // park keeps a step for after sign-in and returns the id that resumes it.

@@ -54,6 +54,28 @@ func (t *turn) subject() string {
 	return t.in.Identity.Visitor.Subject()
 }
 
+// doubts tells the visitor, once, of calls of which it is not known what became.
+// On a conversation that is somebody's, only they hear it, signed in. A note
+// that cannot be taken out is told next time.
+func (t *turn) doubts(ctx context.Context) {
+	if len(t.state.Doubts) == 0 || t.state.Subject != "" && t.in.Identity.State != identity.Verified {
+		return
+	}
+	doubts, err := t.s.states.undoubt(ctx, t.answer.Conversation)
+	if err != nil {
+		return
+	}
+	t.state.Doubts = nil
+	for _, d := range doubts {
+		what := "what you asked for before"
+		if a, ok := t.in.Site.Action(d.Action); ok {
+			what = "\"" + phrase.Summary(phrase.Said{Site: t.in.Site.Site, Action: a, Args: d.Args}) + "\""
+		}
+		t.say(Reply{Type: TypeFailed, Code: engine.CodeOutcomeUnknown, Action: d.Action, Decision: d.Decision,
+			Text: "I was interrupted while I was busy with " + what + ", and cannot tell whether it was done. Please check before you ask for it again."})
+	}
+}
+
 func (t *turn) message(ctx context.Context) {
 	waiting := t.waiting()
 	t.in.Message = plain(t.in.Message)

@@ -282,6 +282,8 @@ func (g *Gate) Refuse(ctx context.Context, r Request, code string) (engine.Decis
 			c.input.Target = target(named(r.Identity), r.Intent.Asserted.Emails)
 		}
 	} else {
+		// Whatever it called the action: there is none of that name to refuse.
+		c.request.Intent.Action = ""
 		c.unknown()
 	}
 	c.deny(code)
