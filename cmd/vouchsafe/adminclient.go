@@ -94,19 +94,28 @@ func (c *adminClient) call(ctx context.Context, method, path string, body []byte
 		return fmt.Errorf("asking the server: %w", err)
 	}
 	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return refusalOf(resp)
+	}
 	got, err := io.ReadAll(io.LimitReader(resp.Body, maxAdminReply))
 	if err != nil {
 		return fmt.Errorf("reading the server's answer: %w", err)
-	}
-	if resp.StatusCode != http.StatusOK {
-		var p struct{ Code, Detail string }
-		if err := json.Unmarshal(got, &p); err != nil || p.Detail == "" {
-			return fmt.Errorf("the server answered with status %d", resp.StatusCode)
-		}
-		return &refusal{p.Code, p.Detail}
 	}
 	if err := json.Unmarshal(got, out); err != nil {
 		return errors.New("the server's answer cannot be read; is it of another version?")
 	}
 	return nil
+}
+
+// refusalOf reads a problem document.
+func refusalOf(resp *http.Response) error {
+	got, err := io.ReadAll(io.LimitReader(resp.Body, maxAdminReply))
+	if err != nil {
+		return fmt.Errorf("reading the server's answer: %w", err)
+	}
+	var p struct{ Code, Detail string }
+	if err := json.Unmarshal(got, &p); err != nil || p.Detail == "" {
+		return fmt.Errorf("the server answered with status %d", resp.StatusCode)
+	}
+	return &refusal{p.Code, p.Detail}
 }

@@ -19,6 +19,7 @@ func (a *app) adminRoutes() []httpapi.AdminRoute {
 		{Method: http.MethodPost, Path: "/v1/admin/sites/:site/revocations", Scope: httpapi.ScopeSite, Serve: a.adminRevoke},
 		{Method: http.MethodGet, Path: "/v1/admin/sites/:site/acts", Scope: httpapi.ScopeSite, Query: []string{"limit"}, Serve: a.adminActs},
 		{Method: http.MethodGet, Path: "/v1/admin/acts", Query: []string{"limit"}, Serve: a.adminGateActs},
+		{Method: http.MethodGet, Path: "/v1/admin/decisions/summary", Scope: httpapi.ScopeServe, Query: []string{"site", "since", "until", "by"}, Serve: a.adminSummary},
 		{Method: http.MethodGet, Path: "/v1/admin/tokens", SocketOnly: true, Serve: a.adminTokens},
 		{Method: http.MethodPost, Path: "/v1/admin/tokens", SocketOnly: true, Serve: a.adminCreateToken},
 		{Method: http.MethodDelete, Path: "/v1/admin/tokens/:id", SocketOnly: true, Serve: a.adminRevokeToken},

@@ -22,6 +22,7 @@ import (
 	"vouchsafe/engine/audit"
 	"vouchsafe/engine/confirm"
 	"vouchsafe/engine/conversation"
+	"vouchsafe/engine/doubt"
 	"vouchsafe/engine/gate"
 	"vouchsafe/engine/httpapi"
 	"vouchsafe/engine/httpapi/widget"
@@ -30,7 +31,9 @@ import (
 	"vouchsafe/engine/policy"
 	"vouchsafe/engine/revoke"
 	"vouchsafe/engine/rollout"
+	"vouchsafe/engine/sink"
 	"vouchsafe/engine/store"
+	"vouchsafe/engine/tally"
 	"vouchsafe/engine/voucher"
 	"vouchsafe/kb"
 )
@@ -59,6 +62,7 @@ type settings struct {
 	proxies  []netip.Prefix
 	demo     *httpapi.Demo
 	hosts    func(host string) bool
+	sinks    []config.Sink
 	log      *slog.Logger
 }
 
@@ -87,6 +91,9 @@ type app struct {
 	revoked *revoke.List
 	tokens  *admin.Tokens
 	uses    *admin.Ledger
+	doubts  *doubt.Watch
+	counts  *tally.Book
+	sinks   []*sink.Sink
 	kb      *kb.Base
 	policy  *policy.Engine
 	rollout *rollout.Rollout
@@ -149,11 +156,14 @@ func assemble(ctx context.Context, s settings) (_ *app, err error) {
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "vouchsafe_audit_segments", Help: "Files of the decision log."},
 			func() float64 { return float64(a.audit.Usage().Segments) }),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "vouchsafe_audit_bytes", Help: "Size of the decision log's files."},
-			func() float64 { return float64(a.audit.Usage().Bytes) }),
-		prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "vouchsafe_audit_missing_total",
-			Help: "Acknowledged records that were not there when a broken file was opened again."},
-			func() float64 { return float64(a.audit.Lost()) }))
-	recorder, err := httpapi.NewRecorder(a.audit, registry, nil)
+			func() float64 { return float64(a.audit.Usage().Bytes) }))
+	if a.doubts, err = doubt.New(a.audit, a.state, time.Now); err != nil {
+		return nil, err
+	}
+	if a.counts, err = tally.Open(a.audit, a.state, time.Now); err != nil {
+		return nil, err
+	}
+	recorder, err := httpapi.NewRecorder(a.doubts, registry, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -181,6 +191,12 @@ func assemble(ctx context.Context, s settings) (_ *app, err error) {
 	}
 	a.regularly(ctx, lapseEvery, "what was not confirmed in time could not be recorded", confirmations.Lapse)
 	conversations := conversation.New(a.state, g, confirmations, time.Now)
+	if err := a.settle(ctx, conversations); err != nil {
+		return nil, err
+	}
+	if err := a.startSinks(ctx, s.sinks, registry); err != nil {
+		return nil, err
+	}
 	a.server, err = httpapi.New(httpapi.Options{
 		Sites:          sites,
 		Gate:           g,
@@ -202,6 +218,7 @@ func assemble(ctx context.Context, s settings) (_ *app, err error) {
 		Version:        version(),
 		Widget:         widget.JS,
 		WidgetETag:     widget.ETag,
+		Sinks:          a.sinkStatuses,
 		AdminRoutes:    append(a.adminRoutes(), a.policyRoutes()...),
 	})
 	if err != nil {
@@ -224,6 +241,33 @@ func (a *app) beside(ctx context.Context, run func(context.Context)) {
 
 // checkpointEvery is how often the state of a log that grew is signed.
 const checkpointEvery = time.Minute
+
+// How often outcomes that could not be written are tried again and what is settled
+// is noted, and how often decisions are counted.
+const (
+	doubtEvery = 5 * time.Second
+	countEvery = 2 * time.Second
+)
+
+// settle says of every call that an earlier process left open that its outcome is
+// not known, before anything else is served.
+func (a *app) settle(ctx context.Context, told *conversation.Service) error {
+	report, err := a.doubts.Settle(ctx, func(ctx context.Context, c doubt.Call) error {
+		if c.Conversation == "" {
+			return nil // an assistant or a script, which has its Idempotency-Key
+		}
+		return told.Doubt(ctx, c.Site, c.Conversation, c.Subject, conversation.Doubt{Decision: c.Decision, Action: c.Action, Args: c.Args})
+	})
+	if err != nil {
+		return err
+	}
+	if report.Unknown > 0 {
+		a.log.Warn("the gate ended before these calls were over; what became of them is not known: see `vouchsafe audit list --code outcome_unknown`", "calls", report.Unknown)
+	}
+	a.regularly(ctx, doubtEvery, "how far outcomes are settled could not be noted", a.doubts.Look)
+	a.regularly(ctx, countEvery, "decisions could not be counted", a.counts.Look)
+	return nil
+}
 
 // usesEvery is how often it is written down when admin tokens were used.
 const usesEvery = time.Minute
@@ -344,6 +388,7 @@ func (a *app) health() httpapi.Health {
 		}
 	}
 	h.Degraded = append(h.Degraded, a.rollout.Problems()...)
+	h.Degraded = append(h.Degraded, a.sinkProblems(time.Now())...)
 	if a.reload != nil {
 		h.Degraded = append(h.Degraded, a.reload.Problems()...)
 	}
@@ -358,6 +403,12 @@ func (a *app) close() error {
 	}
 	if a.shadows != nil {
 		a.shadows.close()
+	}
+	if a.counts != nil && a.audit.Health() == nil {
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		errs = append(errs, a.doubts.Close(ctx))
+		_ = a.counts.Look(ctx) // what is left is counted after the next start
+		cancel()
 	}
 	if a.uses != nil {
 		errs = append(errs, a.uses.Flush(context.Background(), true), a.tokens.Flush(context.Background()))

@@ -16,7 +16,8 @@ import (
 
 func (c *cli) auditCommand() *cobra.Command {
 	var data string
-	cmd := group("audit", "Read the decision log", c.auditListCommand(&data), c.auditShowCommand(&data), c.auditExportCommand(&data),
+	cmd := group("audit", "Read the decision log, prove it and keep it", c.auditListCommand(&data), c.auditShowCommand(&data), c.auditTailCommand(&data),
+		c.auditStoryCommand(&data), c.auditSummaryCommand(&data), c.auditActsCommand(&data), c.auditExportCommand(&data),
 		c.auditVerifyCommand(&data), c.auditProveCommand(&data), c.auditCheckpointCommand(&data), c.auditEraseCommand(&data), c.auditBackupCommand(&data))
 	dataFlag(cmd, &data)
 	return cmd
@@ -52,11 +53,8 @@ none runs. Without --config, the demo's, in ./data.`,
 			if err != nil {
 				return output.Cannot(err)
 			}
-			t := p.Table("TIME", "SITE", "ACTION", "DECISION", "CODE", "SUBJECT", "OUTCOME", "ID")
-			err = listAll(r, q, f.limit, func(e *audit.Entry) error {
-				return t.Row(e, stamp(e.Decision.Time), e.Site, e.About.Action.Name, verdict(e.Decision.Allow),
-					e.Code(), e.About.Identity.Subject, outcomeOf(e), e.Decision.ID)
-			})
+			t := entryTable(p)
+			err = listAll(r, q, f.limit, func(e *audit.Entry) error { return entryRow(t, e) })
 			if err = errors.Join(err, t.Flush(), r.close()); err != nil {
 				return output.Cannot(err)
 			}
@@ -66,17 +64,39 @@ none runs. Without --config, the demo's, in ./data.`,
 			return nil
 		},
 	}
+	f.flags(cmd)
+	f.times(cmd)
+	cmd.Flags().IntVar(&f.limit, "limit", 50, "at most `N` decisions")
+	return cmd
+}
+
+// flags are those that select decisions.
+func (f *auditFilter) flags(cmd *cobra.Command) {
 	flags := cmd.Flags()
 	flags.StringVar(&f.query.Site, "site", "", "only of this `SITE`")
 	flags.StringVar(&f.query.Subject, "subject", "", "only about this `SUBJECT`, as the token named them")
 	flags.StringVar(&f.query.Action, "action", "", "only of this `ACTION`")
 	flags.StringVar(&f.query.Code, "code", "", "only with this reason or outcome `CODE`")
 	flags.StringVar(&f.query.Conversation, "conversation", "", "only in this `CONVERSATION`")
+	flags.StringVar(&f.query.Policy, "policy", "", "only decided by this policy `REVISION`")
+	flags.StringVar(&f.query.TokenID, "token-id", "", "only with the token of this `ID` (jti)")
 	flags.StringVar(&f.allow, "allow", "", "`true` for what was allowed, false for what was denied")
-	flags.StringVar(&f.since, "since", "", "only after this `TIME`: 24h or 7d ago, or 2026-01-31T09:00:00Z")
-	flags.StringVar(&f.until, "until", "", "only before this `TIME`")
-	flags.IntVar(&f.limit, "limit", 50, "at most `N` decisions")
-	return cmd
+}
+
+// times are the flags that select a stretch of time.
+func (f *auditFilter) times(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&f.since, "since", "", "only after this `TIME`: 24h or 7d ago, or 2026-01-31T09:00:00Z")
+	cmd.Flags().StringVar(&f.until, "until", "", "only before this `TIME`")
+}
+
+// entryTable lists decisions, a line each.
+func entryTable(p *output.Printer) *output.Table {
+	return p.Table("TIME", "SITE", "ACTION", "DECISION", "CODE", "SUBJECT", "OUTCOME", "ID")
+}
+
+func entryRow(t *output.Table, e *audit.Entry) error {
+	return t.Row(e, stamp(e.Decision.Time), e.Site, e.About.Action.Name, verdict(e.Decision.Allow),
+		e.Code(), e.About.Identity.Subject, outcomeOf(e), e.Decision.ID)
 }
 
 // parse reads the flags that are not plain words.

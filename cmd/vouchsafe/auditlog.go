@@ -24,6 +24,7 @@ import (
 type auditReader interface {
 	list(q audit.Query) ([]audit.Entry, error)
 	show(id string) (audit.Entry, error)
+	acts(site string, limit int) ([]audit.Act, error)
 	close() error
 }
 
@@ -36,7 +37,7 @@ func (c *cli) openAudit(ctx context.Context, data string) (auditReader, error) {
 	}
 	client, err := dialAdmin(ctx, at.data)
 	if err == nil {
-		return &servedAudit{ctx, client}, nil
+		return &servedAudit{ctx: ctx, client: client}, nil
 	}
 	if !errors.Is(err, errNoServer) {
 		return nil, err
@@ -78,23 +79,19 @@ func (s storedAudit) close() error                              { return s.log.C
 type servedAudit struct {
 	ctx    context.Context
 	client *adminClient
+
+	last, next string // the decision that the page before ended with, and the cursor behind it
 }
 
 func (s *servedAudit) list(q audit.Query) ([]audit.Entry, error) {
-	v := url.Values{"limit": {strconv.Itoa(q.Limit)}}
-	set := func(name, value string) {
-		if value != "" {
-			v.Set(name, value)
+	v := filterValues(q)
+	v.Set("limit", strconv.Itoa(q.Limit))
+	set := func(name, value string) { v.Set(name, value) }
+	if q.Before != "" {
+		if q.Before != s.last || s.next == "" {
+			return nil, errors.New("the pages were not read in their order")
 		}
-	}
-	set("site", q.Site)
-	set("subject", q.Subject)
-	set("action", q.Action)
-	set("code", q.Code)
-	set("conversation", q.Conversation)
-	set("before", q.Before)
-	if q.Allow != nil {
-		set("allow", strconv.FormatBool(*q.Allow))
+		v.Set("cursor", s.next)
 	}
 	if !q.Since.IsZero() {
 		set("since", q.Since.Format(time.RFC3339Nano))
@@ -104,6 +101,7 @@ func (s *servedAudit) list(q audit.Query) ([]audit.Entry, error) {
 	}
 	var got struct {
 		Decisions []audit.Entry `json:"decisions"`
+		Next      string        `json:"next"`
 	}
 	if err := s.client.get(s.ctx, "/v1/admin/decisions", v, &got); err != nil {
 		return nil, err
@@ -113,7 +111,25 @@ func (s *servedAudit) list(q audit.Query) ([]audit.Entry, error) {
 			return nil, err
 		}
 	}
+	if n := len(got.Decisions); n > 0 {
+		s.last, s.next = got.Decisions[n-1].Decision.ID, got.Next
+	}
 	return got.Decisions, nil
+}
+
+// filterValues are the parameters that select decisions.
+func filterValues(q audit.Query) url.Values {
+	v := url.Values{}
+	for name, value := range map[string]string{"site": q.Site, "subject": q.Subject, "action": q.Action, "code": q.Code,
+		"conversation": q.Conversation, "policy": q.Policy, "token_id": q.TokenID} {
+		if value != "" {
+			v.Set(name, value)
+		}
+	}
+	if q.Allow != nil {
+		v.Set("allow", strconv.FormatBool(*q.Allow))
+	}
+	return v
 }
 
 func (s *servedAudit) show(id string) (audit.Entry, error) {

@@ -271,6 +271,7 @@ func needRestart(started, now *config.Config) []string {
 		{"limits", started.Limits, now.Limits},
 		{"trusted_proxies", started.TrustedProxies, now.TrustedProxies},
 		{"connections", started.Connections, now.Connections},
+		{"sinks", started.Sinks, now.Sinks},
 	} {
 		if !reflect.DeepEqual(setting.a, setting.b) {
 			keys = append(keys, setting.key)

@@ -142,7 +142,7 @@ func (s *serving) configured(ctx context.Context, path, addr, data string) (err 
 		return err
 	}
 	a, err := assemble(ctx, settings{data: c.Data, keys: keys, policies: source, rollout: c.Policies, sites: sites, provider: client,
-		limits: limitsOf(c.Limits), notFound: c.Limits.NotFoundAfter, proxies: c.TrustedProxies, log: s.log})
+		limits: limitsOf(c.Limits), notFound: c.Limits.NotFoundAfter, proxies: c.TrustedProxies, sinks: c.Sinks, log: s.log})
 	if err != nil {
 		return err
 	}
@@ -270,6 +270,7 @@ func (s *serving) run(ctx context.Context, a *app, data string, public net.Liste
 	case err = <-ended:
 		s.log.Error("the server ended by itself", "cause", err)
 	}
+	a.server.EndStreams()
 	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTimeout)
 	defer cancel()
 	for _, srv := range servers {

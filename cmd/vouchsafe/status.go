@@ -10,6 +10,7 @@ import (
 
 	"vouchsafe/cmd/vouchsafe/config"
 	"vouchsafe/cmd/vouchsafe/output"
+	"vouchsafe/engine/sink"
 )
 
 // serverStatus is what a server says of itself on /v1/admin/status.
@@ -36,6 +37,7 @@ type serverStatus struct {
 		Problem string `json:"problem,omitempty"`
 		Waiting int    `json:"waiting"`
 	} `json:"audit,omitempty"`
+	Sinks []sink.Status `json:"sinks,omitempty"`
 }
 
 func (s *serverStatus) judge() {
@@ -120,6 +122,16 @@ func printStatus(p *output.Printer, s *serverStatus) error {
 			state += fmt.Sprintf(", %d waiting", s.Audit.Waiting)
 		}
 		fields = append(fields, output.Field{Name: "audit", Value: state})
+	}
+	for _, k := range s.Sinks {
+		state := "up to date"
+		if k.Behind > 0 {
+			state = fmt.Sprintf("%d records behind", k.Behind)
+		}
+		if k.Problem != "" {
+			state += ", cannot send: " + k.Problem
+		}
+		fields = append(fields, output.Field{Name: "sink", Value: joined(k.Name, k.Kind) + " " + state})
 	}
 	for _, site := range s.Sites {
 		if site.TestMode {

@@ -2,20 +2,17 @@ package httpapi
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
-	"vouchsafe/engine"
 	"vouchsafe/engine/admin"
-	"vouchsafe/engine/audit"
+	"vouchsafe/engine/sink"
 )
 
 // AdminRequest is a request to an admin route, read and bounded.
@@ -45,14 +42,17 @@ type AdminRoute struct {
 	Regardless bool
 	MaxBody    int // of a POST, in bytes; 64 KiB when 0
 	Serve      func(AdminRequest) (any, error)
+
+	stream func(*exchange, AdminRequest) error // writes the response itself, instead of Serve
 }
 
 func (s *Server) adminRoutes(only *keepers) http.Handler {
 	g := s.engine(only)
 	mine := []AdminRoute{
 		{Method: http.MethodGet, Path: "/v1/admin/status", Roles: admin.Roles, Regardless: true, Serve: s.adminStatus},
-		{Method: http.MethodGet, Path: "/v1/admin/decisions", Scope: ScopeServe, Serve: s.adminDecisions, Query: []string{
-			"site", "subject", "action", "code", "conversation", "allow", "since", "until", "before", "limit"}},
+		{Method: http.MethodGet, Path: "/v1/admin/decisions", Scope: ScopeServe, Serve: s.adminDecisions,
+			Query: append([]string{"since", "until", "cursor", "limit", "order"}, filters...)},
+		{Method: http.MethodGet, Path: "/v1/admin/decisions/follow", Scope: ScopeServe, Query: append([]string{"last", "cursor"}, filters...), stream: s.adminFollow},
 		{Method: http.MethodGet, Path: "/v1/admin/decisions/:id", Scope: ScopeServe, Serve: s.adminDecision},
 	}
 	for _, r := range append(mine, s.o.AdminRoutes...) {
@@ -90,7 +90,11 @@ func adminServe(r AdminRoute) func(*exchange) error {
 				return &problem{code: codeInvalidRequest, detail: fmt.Sprintf("The parameter %q occurs twice.", name)}
 			}
 		}
-		out, err := r.Serve(AdminRequest{Context: x.r.Context(), Caller: x.admin, Query: q, Body: x.in, Param: x.c.Param})
+		in := AdminRequest{Context: x.r.Context(), Caller: x.admin, Query: q, Body: x.in, Param: x.c.Param}
+		if r.stream != nil {
+			return r.stream(x, in)
+		}
+		out, err := r.Serve(in)
 		if err != nil {
 			return err
 		}
@@ -103,13 +107,14 @@ func adminServe(r AdminRoute) func(*exchange) error {
 
 // status is the server as an operator sees it.
 type status struct {
-	Version       string       `json:"version"`
-	UptimeSeconds int64        `json:"uptime_seconds"`
-	Ready         bool         `json:"ready"`
-	Degraded      []string     `json:"degraded"`
-	Policy        policyStatus `json:"policy"`
-	Sites         []siteStatus `json:"sites"`
-	Audit         *auditStatus `json:"audit,omitempty"`
+	Version       string        `json:"version"`
+	UptimeSeconds int64         `json:"uptime_seconds"`
+	Ready         bool          `json:"ready"`
+	Degraded      []string      `json:"degraded"`
+	Policy        policyStatus  `json:"policy"`
+	Sites         []siteStatus  `json:"sites"`
+	Audit         *auditStatus  `json:"audit,omitempty"`
+	Sinks         []sink.Status `json:"sinks,omitempty"`
 }
 
 type policyStatus struct {
@@ -142,6 +147,9 @@ func (s *Server) adminStatus(AdminRequest) (any, error) {
 			Tier: site.gate.Tier.String(), Actions: len(site.gate.Actions()), TestMode: site.testMode})
 	}
 	slices.SortFunc(out.Sites, func(a, b siteStatus) int { return strings.Compare(a.ID, b.ID) })
+	if s.o.Sinks != nil {
+		out.Sinks = s.o.Sinks()
+	}
 	if s.o.Log != nil {
 		out.Audit = &auditStatus{Healthy: true, Waiting: s.o.Log.Waiting()}
 		if err := s.o.Log.Health(); err != nil {
@@ -149,73 +157,4 @@ func (s *Server) adminStatus(AdminRequest) (any, error) {
 		}
 	}
 	return out, nil
-}
-
-// decisionList is one page of decisions, newest first. Next, when there may be
-// more, is the value of before that continues it.
-type decisionList struct {
-	Decisions []audit.Entry `json:"decisions"`
-	Next      string        `json:"next,omitempty"`
-}
-
-func (s *Server) adminDecisions(r AdminRequest) (any, error) {
-	q, err := parseQuery(r.Query)
-	if err != nil {
-		return nil, &problem{code: codeInvalidRequest, detail: err.Error()}
-	}
-	if q.Site == "" {
-		if q.Site, err = r.Caller.site(); err != nil {
-			return nil, err
-		}
-	} else if !r.Caller.May(q.Site) {
-		return nil, errOtherSites
-	}
-	entries, err := s.o.Log.List(q)
-	if err != nil {
-		return nil, err
-	}
-	out := decisionList{Decisions: append([]audit.Entry{}, entries...)}
-	if len(entries) == q.Limit {
-		out.Next = entries[len(entries)-1].Decision.ID
-	}
-	return out, nil
-}
-
-const defaultListed = 50
-
-func parseQuery(v url.Values) (audit.Query, error) {
-	q := audit.Query{Site: v.Get("site"), Subject: v.Get("subject"), Action: v.Get("action"), Code: v.Get("code"),
-		Conversation: v.Get("conversation"), Before: v.Get("before"), Limit: defaultListed}
-	if s := v.Get("allow"); s != "" {
-		allow, err := strconv.ParseBool(s)
-		if err != nil {
-			return q, errors.New("allow is true or false")
-		}
-		q.Allow = &allow
-	}
-	for name, into := range map[string]*time.Time{"since": &q.Since, "until": &q.Until} {
-		if s := v.Get(name); s != "" {
-			t, err := time.Parse(time.RFC3339, s)
-			if err != nil {
-				return q, fmt.Errorf("%s is a time such as 2026-01-31T09:00:00Z", name)
-			}
-			*into = t
-		}
-	}
-	if s := v.Get("limit"); s != "" {
-		n, err := strconv.Atoi(s)
-		if err != nil || n < 1 || n > audit.MaxLimit {
-			return q, fmt.Errorf("limit is a number from 1 to %d", audit.MaxLimit)
-		}
-		q.Limit = n
-	}
-	return q, nil
-}
-
-func (s *Server) adminDecision(r AdminRequest) (any, error) {
-	e, err := s.o.Log.Show(r.Param("id"))
-	if errors.Is(err, audit.ErrNotFound) || err == nil && !r.Caller.May(e.Site) {
-		return nil, &problem{code: engine.CodeNotFound, detail: "There is no such decision."}
-	}
-	return e, err
 }

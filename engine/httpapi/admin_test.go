@@ -57,7 +57,8 @@ func TestAdminDecisions(t *testing.T) {
 	}{
 		{"", 2}, {"?site=demo", 2}, {"?site=demo-free", 0}, {"?subject=c-alex", 1}, {"?allow=false", 1}, {"?code=identity_absent", 1},
 		{"?conversation=cv_1", 1}, {"?action=order.list", 2}, {"?action=order.cancel", 0}, {"?since=2020-01-01T00:00:00Z", 2},
-		{"?until=2020-01-01T00:00:00Z", 0}, {"?before=" + allowed.Decision.ID, 0}, {"?before=" + denied.Decision.ID, 1},
+		{"?until=2020-01-01T00:00:00Z", 0}, {"?policy=" + allowed.Decision.Policy, 2}, {"?policy=other", 0}, {"?token_id=none", 0},
+		{"?conversation=cv_1&order=oldest", 1}, {"?order=newest", 2},
 	} {
 		a := admins(b, "/v1/admin/decisions"+c.query)
 		var list struct {
@@ -68,13 +69,28 @@ func TestAdminDecisions(t *testing.T) {
 			t.Errorf("decisions%s: %d %s, want %d", c.query, a.status, a.body, c.want)
 		}
 	}
-	for _, query := range []string{"?sight=demo", "?allow=perhaps", "?since=yesterday", "?limit=0", "?limit=1001", "?limit=x", "?site=a&site=b", "?a=%zz"} {
+	for _, query := range []string{"?sight=demo", "?allow=perhaps", "?since=yesterday", "?limit=0", "?limit=1001", "?limit=x", "?site=a&site=b", "?a=%zz",
+		"?before=" + allowed.Decision.ID, "?allow=1", "?cursor=x", "?cursor=%20", "?cursor=" + allowed.Decision.ID, "?order=random", "?order=oldest",
+		"?order=oldest&conversation=cv_1&limit=2"} {
 		want(t, "decisions"+query, admins(b, "/v1/admin/decisions"+query), 422, "invalid_request")
 	}
 	page := admins(b, "/v1/admin/decisions?limit=1")
-	if page.field("next") != denied.Decision.ID {
-		t.Errorf("the first page continues before %q, want %q", page.field("next"), denied.Decision.ID)
+	next := page.field("next")
+	if next == "" || strings.Contains(page.field("next"), "d_") || !strings.Contains(page.body, denied.Decision.ID) {
+		t.Errorf("the first page: %s", page.body)
 	}
+	second := admins(b, "/v1/admin/decisions?limit=1&cursor="+next)
+	if !strings.Contains(second.body, allowed.Decision.ID) || strings.Contains(second.body, denied.Decision.ID) {
+		t.Errorf("the second page: %s", second.body)
+	}
+	last := admins(b, "/v1/admin/decisions?limit=5&cursor="+second.field("next"))
+	if last.status != 200 || last.field("next") != "" || !strings.Contains(last.body, `"decisions":[]`) {
+		t.Errorf("behind the last page: %d %s", last.status, last.body)
+	}
+	for _, query := range []string{"?site=demo", "?allow=true", "?since=2020-01-01T00:00:00Z", "?limit=1&code=identity_absent"} {
+		want(t, "the cursor with "+query, admins(b, "/v1/admin/decisions"+query+"&cursor="+next), 422, "invalid_request")
+	}
+	want(t, "half a cursor", admins(b, "/v1/admin/decisions?cursor="+next[:len(next)/2]), 422, "invalid_request")
 	one := admins(b, "/v1/admin/decisions/"+allowed.Decision.ID)
 	if one.status != 200 || !strings.Contains(one.body, `"withheld":["not_owner"]`) {
 		t.Errorf("one decision: %d %s", one.status, one.body)

@@ -40,6 +40,14 @@ func (a AdminCaller) May(site string) bool {
 	return a.token == nil || a.token.For(site)
 }
 
+// Sites are the sites that the caller may ask about, nil for every one.
+func (a AdminCaller) Sites() []string {
+	if a.All() {
+		return nil
+	}
+	return append([]string{}, a.token.Sites...)
+}
+
 // site is the site that is meant when none is named: every one, or the only one
 // the caller has.
 func (a AdminCaller) site() (string, error) {

@@ -24,6 +24,7 @@ import (
 	"vouchsafe/engine/conversation"
 	"vouchsafe/engine/gate"
 	"vouchsafe/engine/identity"
+	"vouchsafe/engine/sink"
 	"vouchsafe/engine/store"
 )
 
@@ -46,6 +47,10 @@ type Talker interface {
 type Log interface {
 	List(audit.Query) ([]audit.Entry, error)
 	Show(id string) (audit.Entry, error)
+	Sites() []string
+	Range(site string) (from, end uint64)
+	Scan(site string, from uint64, fn func(audit.Item) error) (next uint64, err error)
+	Changed() <-chan struct{}
 	Health() error
 	Waiting() int
 }
@@ -116,6 +121,8 @@ type Options struct {
 	// entity tag.
 	Widget     []byte
 	WidgetETag string
+	// Sinks say how the sinks of the decision log are; nil without any.
+	Sinks func() []sink.Status
 	// AdminRoutes are routes of other packages on the admin listener.
 	AdminRoutes []AdminRoute
 }
@@ -130,8 +137,12 @@ type Server struct {
 	metrics   *metrics
 	widget    asset
 	started   time.Time
+	followers atomic.Int64
+	streams   context.Context // done when streams without an end are to end
 	public    http.Handler
 	admin     http.Handler
+
+	endStreams context.CancelFunc
 }
 
 // release mode is global to gin, and its debug mode prints to standard output.
@@ -158,6 +169,7 @@ func New(o Options) (*Server, error) {
 		o.PolicyNote = func() string { return "" }
 	}
 	s := &Server{o: o, started: o.Clock(), keys: newKeyring(o.State, o.Clock), widget: newAsset(o.Widget, o.WidgetETag, scriptType)}
+	s.streams, s.endStreams = context.WithCancel(context.Background())
 	var err error
 	if s.metrics, err = newMetrics(o.Metrics, o.Log); err != nil {
 		return nil, fmt.Errorf("registering metrics: %w", err)

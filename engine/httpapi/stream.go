@@ -72,14 +72,29 @@ func (x *exchange) streamTurn(ctx context.Context, cancel context.CancelFunc, t 
 }
 
 // event sends one event. data is one line of JSON.
-func (s *stream) event(name string, data []byte) {
+func (s *stream) event(name string, data []byte) { s.eventAt(name, "", data) }
+
+// eventAt sends an event with an id, which a client that comes back sends as
+// Last-Event-ID.
+func (s *stream) eventAt(name, id string, data []byte) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.buf = append(s.buf[:0], "event: "...)
 	s.buf = append(s.buf, name...)
+	if id != "" {
+		s.buf = append(s.buf, "\nid: "...)
+		s.buf = append(s.buf, id...)
+	}
 	s.buf = append(s.buf, "\ndata: "...)
 	s.buf = append(s.buf, data...)
 	s.sendLocked(append(s.buf, "\n\n"...))
+}
+
+// comment sends what no client takes for an event.
+func (s *stream) comment(text string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.sendLocked([]byte(": " + text + "\n\n"))
 }
 
 func (s *stream) sendLocked(b []byte) {

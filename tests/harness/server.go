@@ -46,6 +46,8 @@ type Config struct {
 	// Policies are files of a policy folder that differ from the shipped ones; the
 	// shipped ones are in force when there are none.
 	Policies map[string]string
+	// Extra is more of the configuration file.
+	Extra string
 	// Quiet leaves requests that are answered out of the server's log.
 	Quiet bool
 }
@@ -170,7 +172,7 @@ func (s *Server) write(t testing.TB, c Config) {
     knowledge: ./help
 `, one.id, one.name, one.tier, SignIn, Origin, k.Issuer, k.Audience)
 	}
-	b.WriteString("connections:\n  provider: embedded\n")
+	b.WriteString("connections:\n  provider: embedded\n" + c.Extra)
 	files["vouchsafe.yaml"] = []byte(b.String())
 	for name, content := range files {
 		path := filepath.Join(s.Dir, filepath.FromSlash(name))

@@ -30,6 +30,7 @@ type Config struct {
 	TrustedProxies []netip.Prefix // trusted_proxies: whose X-Forwarded-For is believed; default nobody's
 	Sites          []Site         // sites: at least one
 	Connections    Connections    // connections
+	Sinks          []Sink         // sinks: where the decision log is sent as it grows; default none
 
 	// Warnings are settings that work and that somebody should look at, such as
 	// a secret file which others may read. Each names its line.

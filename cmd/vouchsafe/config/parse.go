@@ -29,7 +29,7 @@ func parse(name string, src []byte, dir string, secrets bool) (*Config, error) {
 }
 
 func (p *parser) config(root *yaml.Node, c *Config) {
-	s, ok := p.section(root, "", "addr", "data", "keys", "policies", "admin", "limits", "trusted_proxies", "sites", "connections")
+	s, ok := p.section(root, "", "addr", "data", "keys", "policies", "admin", "limits", "trusted_proxies", "sites", "connections", "sinks")
 	if !ok {
 		return
 	}
@@ -59,6 +59,7 @@ func (p *parser) config(root *yaml.Node, c *Config) {
 	})
 	p.sites(s, c)
 	p.admin(s, c)
+	p.sinks(s, c)
 	c.Connections = p.connections(s)
 }
 
