@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -103,7 +104,9 @@ type app struct {
 	sites   atomic.Pointer[[]siteSettings] // those that are served
 	reload  *reloader                      // nil for the demo, which has no files to change
 	log     *slog.Logger
-	stop    []func() // what runs beside the server, ended before the files are closed
+	// keysSeen is what each site's keys come to, as it is on record.
+	keysSeen map[string][sha256.Size]byte
+	stop     []func() // what runs beside the server, ended before the files are closed
 }
 
 // assemble opens the files and puts a gate together.

@@ -214,6 +214,9 @@ func (r *reloader) replace(ctx context.Context, c *config.Config) error {
 		if err := r.app.recordWaivers(ctx, set.Revision(), set.Waived(), r.added(sites)); err != nil {
 			return err
 		}
+		if err := r.app.recordKeys(ctx, c); err != nil {
+			return err
+		}
 		if err := r.app.server.SetSites(served); err != nil {
 			return err
 		}

@@ -147,6 +147,9 @@ func (s *serving) configured(ctx context.Context, path, addr, data string) (err 
 		return err
 	}
 	s.onClose(a.close)
+	if err := a.recordKeys(ctx, c); err != nil {
+		return err
+	}
 	a.reload = &reloader{path: path, app: a, started: &started, log: s.log, published: published, config: c, seen: seen, allow: allow}
 	s.onClose(a.reload.watch(ctx))
 	return s.run(ctx, a, c.Data, l, func() {

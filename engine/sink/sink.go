@@ -305,7 +305,8 @@ func writeCursors(ctx context.Context, db *store.DB, name string, next map[strin
 	if err != nil {
 		return err
 	}
-	return db.Commit(ctx, func(tx *bbolt.Tx) error {
+	// What has been sent is noted even when the sink is being stopped.
+	return db.Commit(context.WithoutCancel(ctx), func(tx *bbolt.Tx) error {
 		b, err := tx.CreateBucketIfNotExists(bucket)
 		if err != nil {
 			return err

@@ -33,6 +33,14 @@ func TestKeysOverlapWhileTheyRotate(t *testing.T) {
 	g.until("the old key is out of use", func() bool { return g.status(old) == http.StatusUnauthorized })
 	g.refuses(g.token())
 	g.works(signed())
+
+	// Each set of keys is on record, and of a secret nothing but its name.
+	acts := g.Admin(t, "/v1/admin/sites/shop/acts")
+	for _, keys := range []string{`"object":"k1 HS256, k2 ES256 `, `"object":"k1 HS256, k3 HS256, k2 ES256 `, `"object":"k3 HS256, k2 ES256 `} {
+		if strings.Count(acts, keys) != 1 {
+			t.Errorf("the acts lack %s: %s", keys, acts)
+		}
+	}
 }
 
 // However an editor or an orchestrator puts a file into place, it is seen.
