@@ -32,6 +32,9 @@ func newMetrics(reg *prometheus.Registry, log Log) (*metrics, error) {
 			prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 				Name: "vouchsafe_audit_queue", Help: "Records that wait for the disk."},
 				func() float64 { return float64(log.Waiting()) }),
+			prometheus.NewCounterFunc(prometheus.CounterOpts{
+				Name: "vouchsafe_audit_lost_total", Help: "Acknowledged records that were found missing. It stays 0, or something is very wrong."},
+				func() float64 { return float64(log.Lost()) }),
 			prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 				Name: "vouchsafe_audit_healthy", Help: "1 when decisions can be recorded."},
 				func() float64 {

@@ -24,7 +24,7 @@ type Recorder struct {
 	clock     func() time.Time
 	decisions *prometheus.CounterVec
 	seconds   prometheus.Histogram
-	lost      prometheus.Counter
+	late      prometheus.Counter
 
 	mu     sync.RWMutex
 	counts map[decisionLabels]prometheus.Counter
@@ -47,11 +47,11 @@ func NewRecorder(next gate.Recorder, reg *prometheus.Registry, clock func() time
 		seconds: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "vouchsafe_decision_seconds", Help: "Time from asking to the decision being on disk.",
 			Buckets: []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, 1}}),
-		lost: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "vouchsafe_audit_lost_total", Help: "Outcomes of permitted calls that could not be recorded."}),
+		late: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "vouchsafe_audit_late_total", Help: "Outcomes that could not be recorded when they were due; they are once the disk takes them again."}),
 		counts: map[decisionLabels]prometheus.Counter{}, codes: map[string]bool{"": true},
 	}
-	for _, c := range []prometheus.Collector{r.decisions, r.seconds, r.lost} {
+	for _, c := range []prometheus.Collector{r.decisions, r.seconds, r.late} {
 		if err := reg.Register(c); err != nil {
 			return nil, fmt.Errorf("registering metrics: %w", err)
 		}
@@ -77,7 +77,7 @@ func (r *Recorder) Decision(ctx context.Context, d *audit.Decision) error {
 func (r *Recorder) Outcome(ctx context.Context, site string, o audit.Outcome) error {
 	err := r.next.Outcome(ctx, site, o)
 	if err != nil {
-		r.lost.Inc()
+		r.late.Inc()
 	}
 	return err
 }

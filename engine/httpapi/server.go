@@ -53,6 +53,7 @@ type Log interface {
 	Changed() <-chan struct{}
 	Health() error
 	Waiting() int
+	Lost() int64
 }
 
 // Verify says what a token proves at now; identity.Verifier.Verify is one.

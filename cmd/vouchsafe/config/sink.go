@@ -72,6 +72,12 @@ func (p *parser) sinks(root section, c *Config) {
 		case "file":
 			if out.Path = s.required("path", "the file to append to"); out.Path != "" {
 				out.Path = p.path(out.Path)
+				for _, ours := range []string{c.Data, c.Keys} {
+					if ours != "" && within(out.Path, ours) {
+						s.fail("path", "must not be inside data or keys: those are the gate's own files")
+						break
+					}
+				}
 			}
 		case "webhook":
 			if !s.has("url") {
