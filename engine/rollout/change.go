@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"strings"
 	"time"
 
@@ -17,6 +18,12 @@ const bySource = "source"
 
 // stageRecord is the last stage: what is put in force is on record and kept.
 const stageRecord = "record"
+
+// stageTime refuses what cannot be looked at in admissionTime.
+const (
+	stageTime     = "time"
+	admissionTime = 3 * time.Minute
+)
 
 // retryRefused is how long what was refused is left alone while it stays as it
 // is. It is tried again at all because a test may have taken too long, and
@@ -68,10 +75,10 @@ func (r *Rollout) look(ctx context.Context, force bool) bool {
 	r.turn.Lock()
 	defer r.turn.Unlock()
 	if err == nil {
-		err = r.consider(ctx, offer, force)
+		err = r.considerInTime(ctx, offer, force)
 	}
-	if ctx.Err() != nil {
-		return true // whoever asked is gone, or the gate is ending
+	if ctx.Err() != nil || errors.Is(err, context.Canceled) {
+		return true // whoever asked is gone, the gate is ending, or somebody chose
 	}
 	if err == nil || isRefusal(err) {
 		r.set(func(s *Status) { s.Unreachable = nil })
@@ -80,6 +87,28 @@ func (r *Rollout) look(ctx context.Context, force bool) bool {
 		r.fail(ctx, offer, err)
 	}
 	return err == nil || isRefusal(err)
+}
+
+// considerInTime considers an offer for so long and no longer, and makes way for
+// somebody who chooses: a roll back does not wait for what it rolls back from.
+func (r *Rollout) considerInTime(ctx context.Context, offer Offer, force bool) error {
+	bounded, cancel := context.WithTimeout(ctx, admissionTime)
+	defer cancel()
+	r.interrupt.Store(&cancel)
+	defer r.interrupt.Store(nil)
+	err := r.consider(bounded, offer, force)
+	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
+		return &policy.Refusal{Stage: stageTime, Err: fmt.Errorf("looking at it took longer than %s", admissionTime)}
+	}
+	return err
+}
+
+// lockToChoose is turn.Lock for somebody who chooses a policy.
+func (r *Rollout) lockToChoose() {
+	if cancel := r.interrupt.Load(); cancel != nil {
+		(*cancel)()
+	}
+	r.turn.Lock()
 }
 
 func isRefusal(err error) bool {
@@ -101,7 +130,7 @@ func (r *Rollout) consider(ctx context.Context, offer Offer, force bool) error {
 				return err
 			}
 			r.seen = digest
-			r.set(func(s *Status) { s.Offered, s.Refused = policy.Revision(fsys), nil })
+			r.set(func(s *Status) { s.Offered, s.Refused = revisionOf(fsys), nil })
 		}
 		r.heard(ctx)
 		return nil
@@ -274,7 +303,7 @@ func (r *Rollout) fail(ctx context.Context, offer Offer, cause error) {
 	if offer.Folder != nil {
 		f.digest = offer.Folder.Digest()
 		if fsys, err := offer.Folder.FS(); err == nil {
-			f.Revision = policy.Revision(fsys)
+			f.Revision = revisionOf(fsys)
 		}
 	}
 	r.retry = now.Add(retryRefused)
@@ -292,11 +321,27 @@ func (r *Rollout) fail(ctx context.Context, offer Offer, cause error) {
 		return
 	}
 	in := r.Status().Revision
-	r.o.Logger.Error("a policy cannot be used, so the one in force stays", "policy", f.Revision, "in force", in, "stage", f.Stage, "cause", f.Reason)
+	r.o.Logger.Error("a policy cannot be used, so the one in force stays", "policy", f.Revision, "in force", in, "stage", f.Stage, "cause", logged(f))
 	e := Event{Kind: Refused, Revision: f.Revision, From: in, By: bySource, Stage: f.Stage, Reason: f.Reason}
 	if err := r.o.Record(context.WithoutCancel(ctx), e); err != nil {
 		r.o.Logger.Error("that a policy was refused could not be put on record", "policy", f.Revision, "cause", err.Error())
 	}
+}
+
+// revisionOf is policy.Revision, of which not even a panic gets out.
+func revisionOf(fsys fs.FS) (revision string) {
+	defer func() { _ = recover() }()
+	return policy.Revision(fsys)
+}
+
+// logged is a refusal as the log may have it: without the input that shows it,
+// which holds what stands in the policy's settings, such as addresses.
+func logged(f *Refusal) string {
+	if f.Stage != policy.StageProbes {
+		return f.Reason
+	}
+	said, _, _ := strings.Cut(f.Reason, ": {")
+	return said + "; `vouchsafe policy status` shows the input"
 }
 
 func clipped(reason string) string {
@@ -310,7 +355,7 @@ func clipped(reason string) string {
 // followed until somebody resumes. by is who wants it. The revision in force can
 // be held in the same way.
 func (r *Rollout) RollBack(ctx context.Context, by, revision string) error {
-	r.turn.Lock()
+	r.lockToChoose()
 	defer r.turn.Unlock()
 	rev, folder, err := r.o.History.folder(revision)
 	if errors.Is(err, ErrUnknownRevision) {
@@ -330,13 +375,13 @@ func (r *Rollout) RollBack(ctx context.Context, by, revision string) error {
 // shadowed, and holds it as RollBack does. It passes every gate that the
 // source's do.
 func (r *Rollout) Promote(ctx context.Context, by, label string, folder bundle.Folder) error {
-	r.turn.Lock()
+	r.lockToChoose()
 	defer r.turn.Unlock()
 	set, err := r.admit(ctx, folder, r.engine.Active(), true)
 	if err != nil {
 		revision := ""
 		if fsys, err := folder.FS(); err == nil {
-			revision = policy.Revision(fsys)
+			revision = revisionOf(fsys)
 		}
 		return r.declined(ctx, by, revision, err)
 	}

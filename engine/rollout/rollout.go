@@ -87,6 +87,8 @@ type Rollout struct {
 
 	fetching sync.Mutex    // one question to the source at a time
 	again    chan struct{} // has Run begin a new interval
+	// interrupt ends the look at what the source has, while there is one.
+	interrupt atomic.Pointer[context.CancelFunc]
 
 	turn   sync.Mutex    // one change at a time, of policy, hold or catalog; guards the rest
 	folder bundle.Folder // in force

@@ -483,3 +483,39 @@ func TestAFolderIsFollowed(t *testing.T) {
 		t.Errorf("without the folder: problems %q", d.Problems())
 	}
 }
+
+// A roll back does not wait for the admission of what it is to keep out.
+func TestARollBackDoesNotWait(t *testing.T) {
+	d := newDesk(t, with(nil))
+	d.mustStart()
+	d.offers(good("tea"))
+	trying, left := make(chan struct{}), make(chan struct{})
+	replay := decisions(t)
+	replay.Decisions = func(ctx context.Context, _ func(policy.Recorded) error) error {
+		close(trying)
+		<-ctx.Done()
+		close(left)
+		return ctx.Err()
+	}
+	d.options.Replay = replay
+	if err := d.restart(); err != nil { // the policy in force has no budget to keep
+		t.Fatal(err)
+	}
+	d.source.put(good("coffee"), "")
+	looked := make(chan struct{})
+	go func() {
+		defer close(looked)
+		d.Refresh(t.Context())
+	}()
+	<-trying
+	if err := d.RollBack(t.Context(), "alice", revision(with(nil))); err != nil {
+		t.Fatal(err)
+	}
+	<-left
+	<-looked
+	d.inForce(with(nil), "rolled back while another was on its way")
+	d.well("rolled back while another was on its way")
+	if s := d.Status(); s.Hold == nil || s.Refusals != 0 {
+		t.Errorf("hold %+v, %d refusals; want a hold, and that nothing was refused", s.Hold, s.Refusals)
+	}
+}

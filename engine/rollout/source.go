@@ -159,7 +159,12 @@ func (f *File) Next(int) time.Duration { return lookEvery }
 func (f *File) String() string { return "the bundle " + f.Path }
 
 // verified is what a bundle offers, or the refusal of it.
-func verified(packed []byte, keys []bundle.Key, schemas fs.FS) (Offer, error) {
+func verified(packed []byte, keys []bundle.Key, schemas fs.FS) (offer Offer, err error) {
+	defer func() {
+		if recover() != nil {
+			offer, err = Offer{}, refused(errors.New("reading the bundle failed inside the policy engine"))
+		}
+	}()
 	b, err := bundle.Read(packed, keys, schemas)
 	if err != nil {
 		return Offer{}, refused(err)

@@ -349,6 +349,7 @@ func TestWhatIsNoBundleForUs(t *testing.T) {
 			}
 			return list
 		}), nil, "more than any policy"},
+		{"too many folders", folders(90_000), nil, "follows the end"},
 		{"too large to look at", bytes.Repeat([]byte("x"), bundle.MaxBytes+1), nil, "larger than"},
 		{"half of it", good[:len(good)/2], nil, "damaged or not whole"},
 		{"all but its end", good[:len(good)-1], nil, "damaged or not whole"},
@@ -375,6 +376,15 @@ func TestWhatIsNoBundleForUs(t *testing.T) {
 			t.Errorf("%s: the error holds the secret", tt.name)
 		}
 	}
+}
+
+// folders is a bundle of nothing but folders, which compress to very little.
+func folders(n int) []byte {
+	list := make([]entry, n)
+	for i := range list {
+		list[i] = entry{name: "d/", kind: tar.TypeDir}
+	}
+	return packed(list)
 }
 
 func hexOf(b []byte) string {

@@ -34,6 +34,9 @@ const (
 	schemaKey = "schema"
 )
 
+// maxUnpacked bounds a bundle with all its headers.
+const maxUnpacked = 2 * MaxBytes
+
 // Key verifies bundles: for the algorithms HS256 to HS512 a shared secret, for
 // the others a public key in PEM.
 type Key struct {
@@ -122,7 +125,8 @@ func unpack(packed []byte) (map[string][]byte, error) {
 		return nil, errors.New("this is no bundle: it is not gzipped" + looksLike(packed))
 	}
 	files, total := map[string][]byte{}, 0
-	t := tar.NewReader(z)
+	// Headers count as well: of what compresses well, a little makes a lot.
+	t := tar.NewReader(&io.LimitedReader{R: z, N: maxUnpacked})
 	for {
 		h, err := t.Next()
 		if errors.Is(err, io.EOF) {
