@@ -18,7 +18,7 @@ import (
 // is exactly what the one policy says that it names, and none fails.
 func TestReloadStorm(t *testing.T) {
 	rounds := 100
-	if testing.Short() {
+	if testing.Short() || racing {
 		rounds = 20
 	}
 	w := enginetest.New(t, enginetest.Options{})
