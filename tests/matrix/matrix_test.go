@@ -1,0 +1,230 @@
+package matrix_test
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"testing"
+
+	"vouchsafe/tests/harness"
+)
+
+func TestMain(m *testing.M) { harness.Main(m) }
+
+// gate is the gate of the generated systems, with everybody's token.
+type gate struct {
+	*harness.Server
+	*world
+	tokens []string
+}
+
+func open(t *testing.T) *gate {
+	t.Helper()
+	w := newWorld(t)
+	manifests := map[string]string{"air.yaml": airline}
+	shipped, err := filepath.Glob("../../cmd/vouchsafe/demo/actions/*.yaml")
+	if err != nil || len(shipped) == 0 {
+		t.Fatalf("the demo's manifests: %v, %v", shipped, err)
+	}
+	for _, file := range shipped {
+		src, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		manifests[filepath.Base(file)] = string(src)
+	}
+	s := harness.Start(t, harness.Config{Manifests: manifests, Shop: &harness.Shop{URL: w.URL}, Quiet: true,
+		Limits: "{per_visitor: off, per_address: off, not_found_after: 0s}"})
+	for _, connection := range []string{"harbor-admin", "airline"} {
+		e := harness.Run(t, []string{"MATRIX_KEY=a-key-of-the-matrix-0123456789"}, "connection", "add", connection, "--site", harness.Site, "--config", s.Config,
+			"--type", "api_key", "--header", "X-Api-Key", "--value-env", "MATRIX_KEY", "--base-url", w.URL)
+		if e.Code != 0 {
+			t.Fatalf("connection add %s: %s%s", connection, e.Out, e.Errors)
+		}
+	}
+	g := &gate{Server: s, world: w}
+	for i := range customers {
+		g.tokens = append(g.tokens, s.Token(t, harness.Site, person(i)))
+	}
+	return g
+}
+
+// act asks for an action as customer i, and confirms where that is asked for.
+func (g *gate) act(t *testing.T, i int, action string, args map[string]any) harness.Acted {
+	token := g.tokens[(i%customers+customers)%customers]
+	got := g.Act(t, harness.Site, token, action, args, "")
+	if got.Code == "confirmation_required" {
+		got = g.Act(t, harness.Site, token, action, args, got.Pending)
+	}
+	return got
+}
+
+// each runs f for the numbers below n, some at a time; with -short for every
+// fiftieth.
+func each(n int, f func(i int)) (asked int) {
+	step := 1
+	if testing.Short() {
+		step = 50
+	}
+	var group sync.WaitGroup
+	places := make(chan struct{}, 8)
+	for i := 0; i < n; i += step {
+		asked++
+		places <- struct{}{}
+		group.Go(func() {
+			defer func() { <-places }()
+			f(i)
+		})
+	}
+	group.Wait()
+	return asked
+}
+
+// row is an action on one record, and how its change is known upstream.
+type row struct {
+	action  string
+	records int
+	args    func(i int) map[string]any
+	missing map[string]any
+	change  func(i int) string // "" for a read
+	shows   func(i int) string // of the reply's data, to the right customer
+}
+
+func with(name string, id func(int) string, more ...any) func(int) map[string]any {
+	return func(i int) map[string]any {
+		args := map[string]any{name: id(i)}
+		for k := 0; k+1 < len(more); k += 2 {
+			args[more[k].(string)] = more[k+1]
+		}
+		return args
+	}
+}
+
+func none(int) string { return "" }
+
+var rows = []row{
+	{"order.lookup", orders, with("order_id", orderID), map[string]any{"order_id": "999999"}, none, orderID},
+	{"order.cancel", orders, with("order_id", orderID), map[string]any{"order_id": "999999"}, func(i int) string { return "POST /admin/orders/" + orderID(i) + "/cancel" }, orderID},
+	{"booking.reschedule", customers, with("booking_id", bookingID, "start", "2027-03-01T10:00:00Z"), map[string]any{"booking_id": "B99999", "start": "2027-03-01T10:00:00Z"},
+		func(i int) string { return "POST /admin/bookings/" + bookingID(i) + "/reschedule" }, bookingID},
+	{"subscription.pause", customers, with("subscription_id", boxID), map[string]any{"subscription_id": "S99999"}, func(i int) string { return "POST /admin/subscriptions/" + boxID(i) + "/pause" }, boxID},
+	{"subscription.cancel", customers, with("subscription_id", boxID), map[string]any{"subscription_id": "S99999"}, func(i int) string { return "POST /admin/subscriptions/" + boxID(i) + "/cancel" }, boxID},
+	{"trip.show", customers, with("locator", locator), map[string]any{"locator": "NONE99"}, none, locator},
+	{"trip.seat", customers, with("locator", locator, "seat", "aisle"), map[string]any{"locator": "NONE99", "seat": "aisle"}, func(i int) string { return "PATCH /air/reservations/" + locator(i) }, locator},
+	{"trip.upgrade", customers, func(i int) map[string]any { return map[string]any{"locator": locator(i), "voucher_id": voucher(i)} },
+		map[string]any{"locator": "NONE99", "voucher_id": voucher(0)}, func(i int) string { return "upgrade " + locator(i) + " by " + voucher(i) }, none},
+}
+
+// For every record: its customer gets it, and others get what a record that
+// does not exist gets, byte for byte but for the decision's name.
+func TestEveryRecordIsItsCustomersAlone(t *testing.T) {
+	g := open(t)
+	for _, r := range rows {
+		t.Run(r.action, func(t *testing.T) {
+			missing := g.act(t, 1, r.action, r.missing)
+			if missing.Status != 404 || missing.Code != "not_found" {
+				t.Fatalf("a record that does not exist: %d %s", missing.Status, missing.Raw)
+			}
+			want := nameless(missing)
+			foreign := 0
+			var mu sync.Mutex
+			own := each(r.records, func(i int) {
+				others := []int{i + 1, i + customers/2}
+				for _, other := range others {
+					got := g.act(t, other, r.action, r.args(i))
+					if got.Status != 404 || !bytes.Equal(nameless(got), want) {
+						t.Errorf("customer %d asks for %v: %d %s\nwant, as of a missing one: %s", other, r.args(i), got.Status, got.Raw, want)
+					}
+				}
+				if change := r.change(i); change != "" && g.changes(change) != 0 {
+					t.Errorf("%s was done for another customer", change)
+				}
+				got := g.act(t, i, r.action, r.args(i))
+				if got.Status != 200 || !bytes.Contains(got.Raw, []byte(r.shows(i))) || bytes.Contains(got.Raw, []byte("staff")) {
+					t.Errorf("its own customer asks for %v: %d %s", r.args(i), got.Status, got.Raw)
+				}
+				if change := r.change(i); change != "" && g.changes(change) != 1 {
+					t.Errorf("%s was done %d times", change, g.changes(change))
+				}
+				mu.Lock()
+				defer mu.Unlock()
+				foreign += len(others)
+			})
+			t.Logf("%d records as their customer, %d times as another", own, foreign)
+		})
+	}
+}
+
+// nameless is a reply without the id of its decision.
+func nameless(a harness.Acted) []byte {
+	if a.Decision == "" {
+		return a.Raw
+	}
+	return bytes.ReplaceAll(a.Raw, []byte(a.Decision), []byte("d_"))
+}
+
+// A listing holds all that is the customer's and nothing else, whatever the
+// outside system brings back.
+func TestListingsHoldOnlyOnesOwn(t *testing.T) {
+	g := open(t)
+	for action, of := range map[string]struct {
+		field string
+		want  func(i int) []string
+	}{
+		"order.list":        {"id", func(i int) []string { return []string{orderID(i), orderID(i + customers)} }},
+		"booking.list":      {"id", func(i int) []string { return []string{bookingID(i)} }},
+		"subscription.show": {"id", func(i int) []string { return []string{boxID(i)} }},
+		"profile.show":      {"email", func(i int) []string { return []string{person(i).Email} }},
+		"trip.list":         {"locator", func(i int) []string { return []string{locator(i)} }},
+		"voucher.list":      {"code", func(i int) []string { return []string{voucher(i)} }},
+	} {
+		t.Run(action, func(t *testing.T) {
+			asked := each(customers, func(i int) {
+				got := g.act(t, i, action, nil)
+				var ids []string
+				list, _ := got.Data["records"].([]any)
+				for _, rec := range list {
+					ids = append(ids, fmt.Sprint(rec.(map[string]any)[of.field]))
+				}
+				slices.Sort(ids)
+				if got.Status != 200 || !slices.Equal(ids, of.want(i)) {
+					t.Errorf("customer %d: %d %v, want %v", i, got.Status, ids, of.want(i))
+				}
+			})
+			t.Logf("%d customers", asked)
+		})
+	}
+}
+
+// Of two records that a request names, one's own does not help the other.
+func TestASecondRecordIsProvenToo(t *testing.T) {
+	g := open(t)
+	before := g.total()
+	each(customers, func(i int) {
+		for _, args := range []map[string]any{
+			{"locator": locator(i), "voucher_id": voucher((i + 1) % customers)},
+			{"locator": locator((i + 1) % customers), "voucher_id": voucher(i)},
+		} {
+			if got := g.act(t, i, "trip.upgrade", args); got.Status != 404 || got.Code != "not_found" {
+				t.Errorf("customer %d, %v: %d %s", i, args, got.Status, got.Raw)
+			}
+		}
+	})
+	if done := g.total() - before; done != 0 {
+		t.Errorf("%d upgrades were done", done)
+	}
+}
+
+// What is changed under the customer's own name is changed for nobody else.
+func TestAddressesAreOnesOwn(t *testing.T) {
+	g := open(t)
+	each(customers, func(i int) {
+		got := g.act(t, i, "profile.update_address", map[string]any{"address": "2 Quay, Bristol"})
+		if what := "PUT /admin/customers/" + person(i).Subject + "/address"; got.Status != 200 || g.changes(what) != 1 {
+			t.Errorf("customer %d: %d %s; %s was done %d times", i, got.Status, got.Raw, what, g.changes(what))
+		}
+	})
+}
