@@ -285,6 +285,9 @@ func (r *reader) judgeKeys(a *action, q *request) {
 		r.failAt(q.bodyLine, "%s: body: an argument could take the place of what is pinned; send each under a name of its own", def.Name)
 	}
 	for _, key := range slices.Sorted(maps.Keys(q.use.keys)) {
+		if q.form && strings.ContainsAny(key, "[]") {
+			r.failAt(q.bodyLine, "%s: body: %q would be taken for what lies deeper in a form; write it as an object or a list", def.Name, key)
+		}
 		for _, name := range q.bodyArgs {
 			_, proven := a.resource[name]
 			switch {

@@ -248,6 +248,10 @@ func (r *reader) readAction(at pair, m *Manifest) *action {
 	return a
 }
 
+// schemaPlace is where the schema compiler believes a schema to be: a file of
+// this process's folder, which is nobody's business.
+var schemaPlace = regexp.MustCompile(`file://[^#'" ]*args\.json#?`)
+
 // readArgs compiles the argument schema, nil when it cannot be.
 func (r *reader) readArgs(n *yaml.Node, def *engine.Action, line int) *engine.ArgSchema {
 	var source map[string]any
@@ -267,7 +271,7 @@ func (r *reader) readArgs(n *yaml.Node, def *engine.Action, line int) *engine.Ar
 	}
 	schema, err := engine.CompileArgs(source)
 	if err != nil {
-		r.failAt(line, "%s: args: %s", def.Name, strings.ReplaceAll(err.Error(), "\n", " "))
+		r.failAt(line, "%s: args: %s", def.Name, schemaPlace.ReplaceAllString(strings.ReplaceAll(err.Error(), "\n", " "), "#"))
 		return nil
 	}
 	if schema.Has("pinned") {
