@@ -99,8 +99,8 @@ func (b *inbox) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	b.raw.Write(body)
 	for line := range strings.Lines(string(body)) {
-		var e struct{ ID string }
-		if err := json.Unmarshal([]byte(line), &e); err == nil {
+		var e struct{ ID, Kind string }
+		if err := json.Unmarshal([]byte(line), &e); err == nil && e.Kind != "act" {
 			b.got[e.ID]++
 		}
 	}
