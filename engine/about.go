@@ -5,6 +5,7 @@ package engine
 type About struct {
 	Subject      string // of the token, "" when none named one
 	Email        string // canonical, of the token
+	Unverified   bool   // the token says that the address was not verified
 	Name         string // of the token
 	TokenID      string
 	Action       string

@@ -1,11 +1,17 @@
 package audit
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"encoding/binary"
-	"encoding/json"
+	"errors"
+	"slices"
+	"strconv"
 	"strings"
+	"sync"
 	"unicode"
+	"unicode/utf16"
 	"unicode/utf8"
 
 	"vouchsafe/engine"
@@ -14,49 +20,64 @@ import (
 // mark stands in a JSON string for somebody whose key is gone.
 const mark = "[erased]"
 
-// someone is a person whom a visitor named, and the spellings of them.
+// someone is a person whom a visitor named.
 type someone struct {
-	key       *personKey
-	spellings []string // lower-case ASCII letters
+	person personID
+	key    *personKey // nil for those beyond maxNamed: what they are named by is not kept
+	// addresses are theirs, folded; spellings are what else they are named by,
+	// in lower-case ASCII letters.
+	addresses, spellings []string
 }
 
-// named returns the people whom the visitor asserted and who are not the
-// visitor: each address is a person's, and a name is that of the one address
-// beside it, or else a person of its own.
-func (s *Sealer) named(ctx context.Context, site string, about engine.About) ([]someone, error) {
-	if len(about.Asserted.Emails) == 0 && len(about.Asserted.Names) == 0 {
-		return nil, nil
-	}
+// maxNamed is how many people one record keeps apart. What the rest are named by
+// is cut out and dropped.
+const maxNamed = 24
+
+// named returns the people whom the visitor asserted, or whose addresses stand
+// in what came from the visitor, and who are not the visitor: each address is a
+// person's, and an asserted name is that of the one asserted address beside it,
+// or else a person of its own.
+func (s *Sealer) named(ctx context.Context, site string, about engine.About, input []byte) ([]someone, error) {
 	var out []someone
 	at := map[personID]int{}
-	add := func(person personID, spellings ...string) error {
+	add := func(person personID, address, spelling string) {
 		i, there := at[person]
 		if !there {
-			key, err := s.people.keyOf(ctx, person, personID{})
-			if err != nil {
-				return err
+			i = min(len(out), maxNamed)
+			if at[person] = i; i == len(out) {
+				out = append(out, someone{person: person})
 			}
-			i = len(out)
-			at[person], out = i, append(out, someone{key: key})
 		}
-		for _, sp := range spellings {
-			out[i].spellings = append(out[i].spellings, lowerASCII(sp))
+		if address != "" {
+			out[i].addresses = append(out[i].addresses, address)
 		}
-		return nil
+		if spelling != "" {
+			out[i].spellings = append(out[i].spellings, lowerASCII(spelling))
+		}
 	}
 	own := foldAddress(about.Email)
-	var others []personID
+	// address adds the addresses in a text; any says that there is one at all.
+	address := func(text string) (person personID, found, any bool) {
+		eachAddress(text, func(from, to int) {
+			any = true
+			if folded := foldAddress(text[from:to]); folded != own {
+				person, found = s.people.hash(byEmail, site, folded), true
+				add(person, folded, "")
+			}
+		})
+		return person, found, any
+	}
+	others := map[personID]bool{}
 	for _, raw := range about.Asserted.Emails {
-		folded := foldAddress(raw)
-		if folded == "" || folded == own {
-			continue
+		raw = strings.TrimSpace(raw)
+		person, found, any := address(raw)
+		if folded := foldAddress(raw); !any && folded != "" && folded != own {
+			// No plain address, such as one with letters of another script.
+			person, found = s.people.hash(byEmail, site, folded), true
+			add(person, folded, raw)
 		}
-		person := s.people.hash(byEmail, site, folded)
-		if _, there := at[person]; !there {
-			others = append(others, person)
-		}
-		if err := add(person, strings.TrimSpace(raw), folded); err != nil {
-			return nil, err
+		if found {
+			others[person] = true
 		}
 	}
 	for _, raw := range about.Asserted.Names {
@@ -66,14 +87,115 @@ func (s *Sealer) named(ctx context.Context, site string, about engine.About) ([]
 		}
 		person := s.people.hash(byName, site, folded)
 		if len(others) == 1 {
-			person = others[0]
+			for p := range others {
+				person = p
+			}
 		}
-		if err := add(person, strings.TrimSpace(raw)); err != nil {
-			return nil, err
-		}
+		add(person, "", strings.TrimSpace(raw))
 	}
-	return out, nil
+	if bytes.IndexByte(input, '@') >= 0 {
+		eachString(input, func(from, to int) {
+			if bytes.IndexByte(input[from:to], '@') >= 0 || bytes.IndexByte(input[from:to], '\\') >= 0 {
+				text, _ := decoded(input[from:to])
+				address(text)
+			}
+		})
+	}
+	return out, s.keys(ctx, out)
 }
+
+// keys finds everybody's key; those that are new share a commit.
+func (s *Sealer) keys(ctx context.Context, people []someone) error {
+	errs := make([]error, min(len(people), maxNamed))
+	var wg sync.WaitGroup
+	for i := range errs {
+		wg.Go(func() { people[i].key, errs[i] = s.people.keyOf(ctx, people[i].person, personID{}) })
+	}
+	wg.Wait()
+	return errors.Join(errs...)
+}
+
+// decoded is what a JSON string without its quotes means, and where each byte of
+// that, and its end, stand in it: nil where they stand in the same place.
+func decoded(raw []byte) (text string, at []int) {
+	if bytes.IndexByte(raw, '\\') < 0 {
+		return string(raw), nil
+	}
+	var b []byte
+	unit := func(i int) (r rune, n int) {
+		if raw[i] != '\\' || i+1 >= len(raw) {
+			return rune(raw[i]), 1
+		}
+		if raw[i+1] != 'u' || i+6 > len(raw) {
+			return ' ', 2 // a quote or a line's end: no part of an address
+		}
+		v, err := strconv.ParseUint(string(raw[i+2:i+6]), 16, 32)
+		if err != nil {
+			return ' ', 2
+		}
+		return rune(v), 6
+	}
+	for i := 0; i < len(raw); {
+		if raw[i] != '\\' {
+			b, at = append(b, raw[i]), append(at, i)
+			i++
+			continue
+		}
+		r, n := unit(i)
+		if utf16.IsSurrogate(r) && i+n < len(raw) && raw[i+n] == '\\' {
+			if low, m := unit(i + n); m == 6 {
+				if whole := utf16.DecodeRune(r, low); whole != utf8.RuneError {
+					r, n = whole, n+m
+				}
+			}
+		}
+		before := len(b)
+		b = utf8.AppendRune(b, r)
+		for range len(b) - before {
+			at = append(at, i)
+		}
+		i += n
+	}
+	return string(b), append(at, len(raw))
+}
+
+// eachAddress calls each with the places of the plain addresses in a text, in
+// order: the longest stretch around an @ that can be one. What may stand before
+// the @ and is no letter, digit or one of . _ + - ' ends it: email=jo@shop.example
+// names jo@shop.example.
+func eachAddress(text string, each func(from, to int)) {
+	last := 0
+	for i := 0; i < len(text); i++ {
+		if text[i] != '@' {
+			continue
+		}
+		from := i
+		for from > last && inLocal(text[from-1]) {
+			from--
+		}
+		for from < i && (text[from] == '.' || text[from] == '\'' || text[from] == '-') {
+			from++
+		}
+		to := i + 1
+		for to < len(text) && inDomain(text[to]) {
+			to++
+		}
+		for to > i+1 && (text[to-1] == '.' || text[to-1] == '-') {
+			to--
+		}
+		if from == i || to == i+1 {
+			continue
+		}
+		each(from, to)
+		last = to
+	}
+}
+
+func inDomain(c byte) bool {
+	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '.' || c == '-'
+}
+
+func inLocal(c byte) bool { return inDomain(c) || c == '_' || c == '+' || c == '\'' }
 
 // cutting is an input with people cut out of it.
 type cutting struct {
@@ -83,7 +205,7 @@ type cutting struct {
 }
 
 // cutOut cuts what people are named by out of the strings that came from the
-// visitor: arguments, target and assertions.
+// visitor: arguments and their names, target and assertions.
 func cutOut(input []byte, people []someone) cutting {
 	c := cutting{rest: input}
 	if len(people) == 0 {
@@ -91,52 +213,50 @@ func cutOut(input []byte, people []someone) cutting {
 	}
 	c.rest = make([]byte, 0, len(input))
 	c.pieces = make([][]byte, len(people))
-	done, last := 0, 0
-	eachString(input, func(from, to int, escaped bool) {
-		text := input[from:to]
-		if escaped {
-			// Spellings are looked for in what the escapes mean; the whole
-			// string is then the person's.
-			var s string
-			if json.Unmarshal(input[from-1:to+1], &s) != nil {
-				return
-			}
-			if _, _, who := find(lowerASCII(s), people); who >= 0 {
-				c.rest = append(c.rest, input[done:from]...)
-				c.cut(who, text, &last)
-				done = to
-			}
-			return
+	who := map[string]int{}
+	spelled := false
+	for i := range people {
+		for _, a := range people[i].addresses {
+			who[a] = i
 		}
-		low := lowerASCII(string(text))
-		for start := 0; start < len(low); {
-			i, n, who := find(low[start:], people)
-			if who < 0 {
-				return
+		spelled = spelled || len(people[i].spellings) > 0
+	}
+	done, last := 0, 0
+	eachString(input, func(from, to int) {
+		text, at := decoded(input[from:to])
+		var found []naming
+		eachAddress(text, func(i, j int) {
+			if p, ok := who[foldAddress(text[i:j])]; ok {
+				found = append(found, naming{i, j, p})
 			}
-			begin := from + start + i
+		})
+		if spelled {
+			found = spellings(found, lowerASCII(text), people)
+		}
+		for _, f := range found {
+			begin, end := f.from, f.to
+			if at != nil {
+				begin, end = at[f.from], at[f.to]
+			}
+			begin, end = from+begin, from+end
+			if begin < done {
+				continue // a name within an address
+			}
 			c.rest = append(c.rest, input[done:begin]...)
-			c.cut(who, input[begin:begin+n], &last)
-			done = begin + n
-			start += i + n
+			c.cut(f.who, input[begin:end], &last)
+			done = end
 		}
 	})
 	c.rest = append(c.rest, input[done:]...)
 	return c
 }
 
-func (c *cutting) cut(who int, piece []byte, last *int) {
-	c.cuts = binary.AppendUvarint(c.cuts, uint64(len(c.rest)-*last))
-	c.cuts = binary.AppendUvarint(c.cuts, uint64(who))
-	*last = len(c.rest)
-	c.pieces[who] = binary.AppendUvarint(c.pieces[who], uint64(len(piece)))
-	c.pieces[who] = append(c.pieces[who], piece...)
-}
+// naming is where somebody is named in a text.
+type naming struct{ from, to, who int }
 
-// find returns the first place at which anybody is named, and the longest
-// spelling there; who is -1 when nobody is.
-func find(low string, people []someone) (at, n, who int) {
-	who = -1
+// spellings adds where people are named by what is no plain address, each
+// spelling being looked for once, and puts the places in order.
+func spellings(found []naming, low string, people []someone) []naming {
 	for i := range people {
 		for _, sp := range people[i].spellings {
 			for from := 0; sp != ""; {
@@ -145,18 +265,24 @@ func find(low string, people []someone) (at, n, who int) {
 					break
 				}
 				j += from
-				if !alone(low, j, j+len(sp)) {
-					from = j + 1
-					continue
+				from = j + 1
+				if alone(low, j, j+len(sp)) {
+					found = append(found, naming{j, j + len(sp), i})
+					from = j + len(sp)
 				}
-				if who < 0 || j < at || j == at && len(sp) > n {
-					at, n, who = j, len(sp), i
-				}
-				break
 			}
 		}
 	}
-	return at, n, who
+	slices.SortFunc(found, func(a, b naming) int { return cmp.Or(a.from-b.from, b.to-a.to) })
+	return found
+}
+
+func (c *cutting) cut(who int, piece []byte, last *int) {
+	c.cuts = binary.AppendUvarint(c.cuts, uint64(len(c.rest)-*last))
+	c.cuts = binary.AppendUvarint(c.cuts, uint64(who))
+	*last = len(c.rest)
+	c.pieces[who] = binary.AppendUvarint(c.pieces[who], uint64(len(piece)))
+	c.pieces[who] = append(c.pieces[who], piece...)
 }
 
 // alone reports that low[from:to] is not a part of a longer word: jo is not
@@ -184,10 +310,10 @@ func lowerASCII(s string) string {
 	return s
 }
 
-// eachString calls each with the place of every string value that came from the
-// visitor in an input, without its quotes. The input is our own encoding, so it
+// eachString calls each with the place of every string that came from the visitor
+// in an input, without its quotes: values, and the names in arguments. The input is our own encoding, so it
 // is JSON.
-func eachString(b []byte, each func(from, to int, escaped bool)) {
+func eachString(b []byte, each func(from, to int)) {
 	depth, top := 0, ""
 	for i := 0; i < len(b); i++ {
 		switch b[i] {
@@ -196,10 +322,9 @@ func eachString(b []byte, each func(from, to int, escaped bool)) {
 		case '}', ']':
 			depth--
 		case '"':
-			from, escaped := i+1, false
+			from := i + 1
 			for i = from; i < len(b) && b[i] != '"'; i++ {
 				if b[i] == '\\' {
-					escaped = true
 					i++
 				}
 			}
@@ -210,9 +335,8 @@ func eachString(b []byte, each func(from, to int, escaped bool)) {
 			switch {
 			case key && depth == 1:
 				top = string(b[from:i])
-			case key:
-			case top == "action" && depth > 2, top == "target", top == "asserted":
-				each(from, i, escaped)
+			case top == "action" && depth > 2, !key && (top == "target" || top == "asserted"):
+				each(from, i)
 			}
 		}
 	}

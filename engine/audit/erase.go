@@ -50,8 +50,5 @@ func (l *Log) Erase(ctx context.Context, site, by string, who Person) (Erasure, 
 		return Erasure{}, err
 	}
 	keys, err := l.people.erase(ctx, id)
-	l.pendingK.Lock()
-	l.pending = generations[string, *personKey]{}
-	l.pendingK.Unlock()
 	return Erasure{Act: act, Keys: keys}, err
 }

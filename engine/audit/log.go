@@ -72,8 +72,9 @@ type Log struct {
 	written  int64 // of the last batch; the writer's alone
 	sealing  sync.WaitGroup
 	tidied   time.Time
+	nextRoll time.Time // not before, after one that failed
 	pendingK sync.Mutex
-	pending  generations[string, *personKey] // keys of decisions that wait for their outcome
+	pending  generations[string, keyID] // of decisions that wait for their outcome: ids, for an erasure to reach the keys
 
 	mu       sync.RWMutex
 	segments []*segment // oldest first; the last one takes records
@@ -120,7 +121,12 @@ func Open(dir string, o Options) (_ *Log, err error) {
 			o.Master = nil // nobody's key is here
 		}
 	}
-	if l.people, err = openPeople(o.People, o.Master, keys); err != nil {
+	// A file of keys that is lost is not made anew beside records: everybody in
+	// them would look erased.
+	keys.Existing = len(numbers) > 0
+	if l.people, err = openPeople(o.People, o.Master, keys); errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%s, which holds the keys of the people in the log, is missing: put it back, or move %s away to begin another log", o.People, dir)
+	} else if err != nil {
 		return nil, err
 	}
 	l.sealer = Sealer{l.people}
@@ -131,6 +137,9 @@ func Open(dir string, o Options) (_ *Log, err error) {
 	}
 	if ro {
 		return l, nil
+	}
+	if err := l.sealAll(); err != nil {
+		return nil, err
 	}
 	if last := l.active(); last == nil || last.sealed {
 		if err := l.begin(); err != nil {
@@ -191,9 +200,15 @@ func (l *Log) openOne(n uint64, last bool) error {
 	} else if !o.ReadOnly {
 		o.Map = l.mapSize()
 	}
-	s, err := openSegment(path, n, o)
+	s, err := openSegment(path, n, o, l.Public())
 	if err != nil {
 		return err
+	}
+	if err := l.fits(s, last); err != nil {
+		return errors.Join(err, s.close())
+	}
+	if last && l.isLeftover(s) {
+		return l.dropLeftover(s)
 	}
 	if before := l.active(); before != nil {
 		if err := follows(before, s); err != nil {
@@ -202,14 +217,84 @@ func (l *Log) openOne(n uint64, last bool) error {
 		}
 	}
 	l.segments = append(l.segments, s)
-	if last || s.sealed || l.o.Store.ReadOnly {
+	if s.sealed {
+		s.o = store.Options{ReadOnly: true, Existing: true}
+		return s.close() // until somebody asks for it
+	}
+	if last || l.o.Store.ReadOnly {
 		return nil
 	}
-	// The server ended while it sealed this one.
-	if err := s.close(); err != nil {
+	return nil // the server ended while it sealed this one: sealAll
+}
+
+// fits refuses a segment whose people's keys are in another file than ours, and
+// a first one that is not the log's beginning.
+func (l *Log) fits(s *segment, last bool) error {
+	if id := l.people.id; id != "" && s.people != id {
+		return fmt.Errorf("%s needs the people's keys of another %s: put that one back", segmentName(s.number), filepath.Base(l.o.People))
+	}
+	if l.active() != nil {
+		return nil
+	}
+	if s.number != 1 {
+		return fmt.Errorf("%s is missing", segmentName(1))
+	}
+	for site, p := range s.sites {
+		if p.base.size != 0 {
+			return fmt.Errorf("the first %d records of site %s are missing", p.base.size, site)
+		}
+	}
+	return nil
+}
+
+// isLeftover reports a segment that was begun and never took a record, while the
+// one before it grew on: the process ended before it could be removed.
+func (l *Log) isLeftover(s *segment) bool {
+	before := l.active()
+	if before == nil || before.sealed || s.sealed || s.number != before.number+1 {
+		return false
+	}
+	grew := false
+	for site, p := range s.sites {
+		was := before.sites[site]
+		if p.end() != p.from() || was == nil || was.end() < p.from() || was.from() > p.from() {
+			return false
+		}
+	}
+	for site, p := range before.sites {
+		begun := s.sites[site]
+		grew = grew || begun == nil || p.end() > begun.from()
+	}
+	return grew
+}
+
+// dropLeftover removes such a segment and goes on with the one before it.
+func (l *Log) dropLeftover(s *segment) error {
+	if err := s.close(); err != nil || l.o.Store.ReadOnly {
 		return err
 	}
-	return s.sealAgain()
+	if err := errors.Join(os.Remove(s.path), store.SyncDir(l.dir)); err != nil {
+		return fmt.Errorf("removing %s, which was begun and never used: %w", segmentName(s.number), err)
+	}
+	before := l.active()
+	if err := before.close(); err != nil {
+		return err
+	}
+	l.segments = l.segments[:len(l.segments)-1]
+	return l.openOne(before.number, true)
+}
+
+// sealAll seals the segments that the server left half sealed when it ended.
+func (l *Log) sealAll() error {
+	for _, s := range l.segments[:max(len(l.segments)-1, 0)] {
+		if s.sealed {
+			continue
+		}
+		if err := errors.Join(s.close(), s.sealAgain()); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // follows checks that a segment begins with the trees that another ends with.
@@ -254,7 +339,7 @@ func (l *Log) begin() error {
 	}
 	o := l.o.Store
 	o.Map = l.mapSize()
-	s, err := newSegment(filepath.Join(l.dir, segmentName(number)), number, bases, o)
+	s, err := newSegment(filepath.Join(l.dir, segmentName(number)), number, l.people.id, bases, o, l.Public())
 	if err != nil {
 		return err
 	}
@@ -380,7 +465,7 @@ func (l *Log) Decision(ctx context.Context, d *Decision) error {
 	}
 	if d.Allow && !d.Asked {
 		l.pendingK.Lock()
-		l.pending.put(d.ID, key)
+		l.pending.put(d.ID, key.id)
 		l.pendingK.Unlock()
 	}
 	return nil
@@ -402,30 +487,38 @@ func (l *Log) Outcome(ctx context.Context, site string, o Outcome) error {
 	return l.submit(ctx, site, *buf)
 }
 
-// keyOfDecision is the key of whom a decision is about. Where that is gone the
-// outcome goes under the site's key of the day, which is nobody's.
+// keyOfDecision is the key of whom a decision is about, or noKey where they were
+// erased since. Where the decision cannot be read the outcome goes under the
+// site's key of the day, which is nobody's: it is recorded all the same.
 func (l *Log) keyOfDecision(ctx context.Context, site string, o Outcome) (*personKey, error) {
 	l.pendingK.Lock()
-	k, ok := l.pending.get(o.Decision)
+	id, ok := l.pending.get(o.Decision)
 	l.pendingK.Unlock()
+	if !ok {
+		id, ok = l.recordedKey(site, o.Decision)
+	}
 	if ok {
-		return k, nil
-	}
-	err := l.find(site, idTerm(o.Decision), func(f *form) error {
-		if f.kind != KindDecision || string(f.id) != o.Decision || len(f.visitor) < keyIDSize {
-			return nil
+		k, err := l.people.byID(id)
+		if k == nil && err == nil {
+			k = noKey
 		}
-		var err error
-		k, err = l.people.byID(keyID(f.visitor[:keyIDSize]))
-		return errors.Join(err, errFound)
-	})
-	if err != nil && !errors.Is(err, errFound) {
-		return nil, err
-	}
-	if k != nil {
-		return k, nil
+		if k != nil {
+			return k, nil
+		}
 	}
 	return l.people.keyOf(ctx, l.people.hash(byDay, site, day(o.Time)), personID{})
+}
+
+// recordedKey finds which key a decision is enciphered with.
+func (l *Log) recordedKey(site, id string) (k keyID, ok bool) {
+	_ = l.find(site, idTerm(id), func(f *form) error {
+		if f.kind != KindDecision || string(f.id) != id || len(f.visitor) < keyIDSize {
+			return nil
+		}
+		k, ok = keyID(f.visitor[:keyIDSize]), true
+		return errFound
+	})
+	return k, ok
 }
 
 // Act records an act and returns once it is on disk. Like a decision it is

@@ -63,10 +63,14 @@ type personKey struct {
 	aead tink.AEAD
 }
 
+// noKey enciphers nothing: what is given to it is not kept.
+var noKey = &personKey{}
+
 // people keeps a key for each person that the log holds something of, in a file
 // of their own, sealed by the master key.
 type people struct {
 	db   *store.DB // nil when the log is read without its keys
+	id   string    // of the file, "" without one: segments name it
 	seal tink.AEAD
 	macs sync.Pool // of hash.Hash
 
@@ -109,7 +113,7 @@ func openPeople(path string, master []byte, o store.Options) (*people, error) {
 	if p.db, err = store.Open(path, PeopleKind, o); err != nil {
 		return nil, fmt.Errorf("opening the people's keys: %w", err)
 	}
-	if err := p.checkMaster(o.ReadOnly); err != nil {
+	if err := p.checkMaster(o.ReadOnly || o.Existing); err != nil {
 		p.db.Close()
 		return nil, err
 	}
@@ -118,7 +122,7 @@ func openPeople(path string, master []byte, o store.Options) (*people, error) {
 
 // checkMaster refuses a master key other than the one the file was made with:
 // with it, every person would look erased.
-func (p *people) checkMaster(readOnly bool) error {
+func (p *people) checkMaster(made bool) error {
 	var check []byte
 	err := p.db.View(func(tx *bbolt.Tx) error {
 		if b := tx.Bucket(masterBucket); b != nil {
@@ -130,15 +134,18 @@ func (p *people) checkMaster(readOnly bool) error {
 		return err
 	}
 	if check != nil {
-		if _, err := p.seal.Decrypt(check, masterCheck); err != nil {
+		id, err := p.seal.Decrypt(check, masterCheck)
+		if err != nil {
 			return ErrWrongMaster
 		}
+		p.id = string(id)
 		return nil
 	}
-	if readOnly {
-		return nil
+	if made {
+		return errors.New("the file of people's keys is not whole")
 	}
-	if check, err = p.seal.Encrypt(nil, masterCheck); err != nil {
+	p.id = rand.Text()
+	if check, err = p.seal.Encrypt([]byte(p.id), masterCheck); err != nil {
 		return fmt.Errorf("using the master key: %w", err)
 	}
 	return p.db.Commit(context.Background(), func(tx *bbolt.Tx) error {

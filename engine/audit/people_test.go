@@ -116,7 +116,7 @@ func TestCiphertextsDoNotMove(t *testing.T) {
 		t.Fatal(err)
 	}
 	field := k.encrypt(nil, tagVisitor, []byte("plain"), boundTo("shop", KindDecision, "d_1", tagVisitor, 0))[2:]
-	if plain, _, why := l.people.decrypt(field, boundTo("shop", KindDecision, "d_1", tagVisitor, 0)); why != "" || string(plain) != "plain" {
+	if plain, why, err := l.people.decrypt(field, boundTo("shop", KindDecision, "d_1", tagVisitor, 0)); err != nil || why != "" || string(plain) != "plain" {
 		t.Fatalf("in its place: %q, %q", plain, why)
 	}
 	for what, bound := range map[string][]byte{
@@ -126,7 +126,7 @@ func TestCiphertextsDoNotMove(t *testing.T) {
 		"another field":  boundTo("shop", KindDecision, "d_1", tagPerson, 0),
 		"another number": boundTo("shop", KindDecision, "d_1", tagVisitor, 1),
 	} {
-		if _, _, why := l.people.decrypt(field, bound); why != UnreadableDamaged {
+		if _, why, _ := l.people.decrypt(field, bound); why != UnreadableDamaged {
 			t.Errorf("in the place of %s: %q, want damaged", what, why)
 		}
 	}

@@ -86,7 +86,7 @@ func (pt *part) each(site string, seqs []uint64, fn func(f *form) error) error {
 			if b == nil {
 				return fmt.Errorf("record %d of site %s is missing", seq, site)
 			}
-			if err := readForm(&f, seq, b.Get(seqKey(seq))); err != nil {
+			if err := readForm(&f, site, seq, b.Get(seqKey(seq))); err != nil {
 				return fmt.Errorf("record %d of site %s: %w", seq, site, err)
 			}
 			if err := fn(&f); err != nil {
@@ -97,7 +97,9 @@ func (pt *part) each(site string, seqs []uint64, fn func(f *form) error) error {
 	})
 }
 
-func readForm(f *form, seq uint64, value []byte) error {
+// readForm reads a record, which must be the one that belongs in its place: what
+// is enciphered in it is bound to what it says of itself.
+func readForm(f *form, site string, seq uint64, value []byte) error {
 	if value == nil {
 		return errors.New("it is missing")
 	}
@@ -105,7 +107,13 @@ func readForm(f *form, seq uint64, value []byte) error {
 	if err != nil {
 		return err
 	}
-	return f.parse(record)
+	if err := f.parse(record); err != nil {
+		return err
+	}
+	if f.seq != seq || string(f.site) != site {
+		return fmt.Errorf("record %d of site %s stands in its place", f.seq, f.site)
+	}
+	return nil
 }
 
 // record reads one record.

@@ -29,9 +29,12 @@ const (
 // encrypt appends an enciphered field. What cannot be enciphered is replaced by
 // the mark for that, never stored in clear.
 func (k *personKey) encrypt(b []byte, tag byte, plain, bound []byte) []byte {
-	sealed, err := k.aead.Encrypt(plain, bound)
-	if err != nil {
-		sealed = nil
+	var sealed []byte
+	if k.aead != nil {
+		var err error
+		if sealed, err = k.aead.Encrypt(plain, bound); err != nil {
+			sealed = nil
+		}
 	}
 	b = append(b, tag)
 	b = binary.AppendUvarint(b, uint64(keyIDSize+len(sealed)))
@@ -51,26 +54,31 @@ func boundTo(site string, kind Kind, id string, tag byte, number int) []byte {
 }
 
 // decrypt opens an enciphered field. why is "" when it could be.
-func (p *people) decrypt(field, bound []byte) (plain []byte, k *personKey, why string) {
+// Its error is of keys that cannot be read at the moment, which says nothing of
+// the field.
+func (p *people) decrypt(field, bound []byte) (plain []byte, why string, err error) {
 	if p.db == nil {
-		return nil, nil, UnreadableSealed
+		return nil, UnreadableSealed, nil
 	}
 	if len(field) < keyIDSize {
-		return nil, nil, UnreadableDamaged
+		return nil, UnreadableDamaged, nil
+	}
+	if len(field) == keyIDSize {
+		return nil, UnreadableNotKept, nil
 	}
 	k, err := p.byID(keyID(field[:keyIDSize]))
 	switch {
+	case engine.CodeOf(err) == engine.CodeAuditUnavailable:
+		return nil, "", err
 	case err != nil:
-		return nil, nil, UnreadableDamaged
+		return nil, UnreadableDamaged, nil
 	case k == nil:
-		return nil, nil, UnreadableErased
-	case len(field) == keyIDSize:
-		return nil, k, UnreadableNotKept
+		return nil, UnreadableErased, nil
 	}
 	if plain, err = k.aead.Decrypt(field[keyIDSize:], bound); err != nil {
-		return nil, k, UnreadableDamaged
+		return nil, UnreadableDamaged, nil
 	}
-	return plain, k, ""
+	return plain, "", nil
 }
 
 // Sealer makes the stored form of records. It is the part of recording that
@@ -108,7 +116,7 @@ func (s *Sealer) decision(ctx context.Context, b []byte, d *Decision) ([]byte, *
 	if err != nil {
 		return b, nil, err
 	}
-	named, err := s.named(ctx, d.Site, about)
+	named, err := s.named(ctx, d.Site, about, input)
 	if err != nil {
 		return b, nil, err
 	}
@@ -155,6 +163,9 @@ func (s *Sealer) decision(ctx context.Context, b []byte, d *Decision) ([]byte, *
 	}
 	b = key.encrypt(b, tagVisitor, plain, boundTo(d.Site, KindDecision, d.ID, tagVisitor, 0))
 	for i, n := range named {
+		if n.key == nil {
+			n.key = noKey
+		}
 		b = n.key.encrypt(b, tagPerson, cut.pieces[i], boundTo(d.Site, KindDecision, d.ID, tagPerson, i))
 	}
 	return b, key, nil
@@ -174,7 +185,7 @@ func (s *Sealer) visitor(ctx context.Context, site string, about engine.About, s
 		return p.keyOf(ctx, p.hash(byDay, site, day(at)), personID{})
 	}
 	var address personID
-	if about.Email != "" {
+	if about.Email != "" && !about.Unverified {
 		address = p.hash(byEmail, site, foldAddress(about.Email))
 	}
 	return p.keyOf(ctx, subject, address)
@@ -264,13 +275,16 @@ func (p *people) openDecision(f *form) (Record, error) {
 		return r, nil
 	}
 	site := string(f.site)
-	plain, _, why := p.decrypt(f.visitor, boundTo(site, KindDecision, r.ID, tagVisitor, 0))
+	plain, why, err := p.decrypt(f.visitor, boundTo(site, KindDecision, r.ID, tagVisitor, 0))
+	if err != nil {
+		return r, err
+	}
 	if why != "" {
 		r.Unreadable = why
 		return r, nil
 	}
 	var cuts []byte
-	err := fields(plain, func(tag byte, v []byte) error {
+	err = fields(plain, func(tag byte, v []byte) error {
 		switch tag {
 		case sealedCause:
 			r.Cause = string(v)
@@ -291,7 +305,9 @@ func (p *people) openDecision(f *form) (Record, error) {
 	pieces := make([][]byte, len(f.people))
 	for i, field := range f.people {
 		var why string
-		if pieces[i], _, why = p.decrypt(field, boundTo(site, KindDecision, r.ID, tagPerson, i)); why != "" {
+		if pieces[i], why, err = p.decrypt(field, boundTo(site, KindDecision, r.ID, tagPerson, i)); err != nil {
+			return r, err
+		} else if why != "" {
 			pieces[i], r.Masked = nil, why
 		}
 	}
@@ -320,7 +336,10 @@ func (p *people) openOutcome(f *form) (*Outcome, error) {
 	if f.visitor == nil {
 		return o, nil
 	}
-	plain, _, why := p.decrypt(f.visitor, boundTo(string(f.site), KindOutcome, string(f.id), tagVisitor, 0))
+	plain, why, err := p.decrypt(f.visitor, boundTo(string(f.site), KindOutcome, string(f.id), tagVisitor, 0))
+	if err != nil {
+		return nil, err
+	}
 	if why != "" {
 		o.Problem = "(" + why + ")"
 		return o, nil
@@ -348,7 +367,10 @@ func (p *people) openAct(f *form) (*Act, error) {
 	if f.visitor == nil {
 		return a, nil
 	}
-	plain, _, why := p.decrypt(f.visitor, boundTo(a.Site, KindAct, a.ID, tagVisitor, 0))
+	plain, why, err := p.decrypt(f.visitor, boundTo(a.Site, KindAct, a.ID, tagVisitor, 0))
+	if err != nil {
+		return nil, err
+	}
 	if why != "" {
 		a.Subject = "(" + why + ")"
 		return a, nil

@@ -1,6 +1,8 @@
 package audit
 
 import (
+	"bytes"
+	"crypto/ed25519"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -38,6 +40,7 @@ const (
 	indexPrefix   = "index/"
 	basePrefix    = "base/"
 	sealKey       = "seal"
+	peopleKey     = "people" // which file of people's keys the records need
 	metaBucket    = "meta"
 )
 
@@ -47,6 +50,8 @@ type segment struct {
 	path   string
 	number uint64
 	o      store.Options
+	public ed25519.PublicKey
+	people string
 
 	mu   sync.Mutex
 	db   *bbolt.DB
@@ -93,8 +98,10 @@ func segmentName(number uint64) string { return fmt.Sprintf("%08d.db", number) }
 
 // openSegment opens a file and reads what it says of itself. One that is not
 // sealed is read through, for its index.
-func openSegment(path string, number uint64, o store.Options) (*segment, error) {
-	s := &segment{path: path, number: number, o: o, sites: map[string]*portion{}}
+func openSegment(path string, number uint64, o store.Options, public ed25519.PublicKey) (*segment, error) {
+	// A segment is made whole, under another name: an empty one was emptied.
+	o.Existing = true
+	s := &segment{path: path, number: number, o: o, public: public, sites: map[string]*portion{}}
 	db, err := store.OpenFile(path, SegmentKind, o)
 	if err != nil {
 		return nil, err
@@ -109,7 +116,9 @@ func openSegment(path string, number uint64, o store.Options) (*segment, error) 
 
 // newSegment makes a file that begins where the sites' trees are, under a name
 // of its own until it is whole.
-func newSegment(path string, number uint64, bases map[string]*tree, o store.Options) (*segment, error) {
+//
+// An error of errStray leaves the file in its place, where it may not stay.
+func newSegment(path string, number uint64, people string, bases map[string]*tree, o store.Options, public ed25519.PublicKey) (*segment, error) {
 	next := path + ".new"
 	if err := os.RemoveAll(next); err != nil {
 		return nil, err
@@ -123,6 +132,9 @@ func newSegment(path string, number uint64, bases map[string]*tree, o store.Opti
 		if err := meta.Put([]byte("begun"), []byte(time.Now().UTC().Format(time.RFC3339Nano))); err != nil {
 			return err
 		}
+		if err := meta.Put([]byte(peopleKey), []byte(people)); err != nil {
+			return err
+		}
 		for site, t := range bases {
 			if err := putBase(meta, site, t); err != nil {
 				return err
@@ -134,15 +146,25 @@ func newSegment(path string, number uint64, bases map[string]*tree, o store.Opti
 	if err == nil {
 		err = os.Rename(next, path)
 	}
-	if err == nil {
-		err = store.SyncDir(filepath.Dir(path))
-	}
 	if err != nil {
 		os.Remove(next)
 		return nil, fmt.Errorf("making a segment: %w", err)
 	}
-	return openSegment(path, number, o)
+	var s *segment
+	if err = store.SyncDir(filepath.Dir(path)); err == nil {
+		if s, err = openSegment(path, number, o, public); err == nil {
+			return s, nil
+		}
+	}
+	// It may not stay: the segment before it grows on.
+	if gone := errors.Join(os.Remove(path), store.SyncDir(filepath.Dir(path))); gone != nil {
+		return nil, fmt.Errorf("%w: %v; %v", errStray, err, gone)
+	}
+	return nil, fmt.Errorf("making a segment: %w", err)
 }
+
+// errStray means that a segment was made that can be neither used nor removed.
+var errStray = errors.New("a segment that cannot be used is in the way")
 
 func putBase(meta *bbolt.Bucket, site string, t *tree) error {
 	return meta.Put([]byte(basePrefix+site), append(seqKey(t.size), t.bytes()...))
@@ -155,11 +177,11 @@ func (s *segment) load() error {
 		if meta == nil {
 			return errForm
 		}
-		if b := meta.Get([]byte("begun")); b != nil {
-			if t, err := time.Parse(time.RFC3339Nano, string(b)); err == nil {
-				s.begun = t
-			}
+		begun, err := time.Parse(time.RFC3339Nano, string(meta.Get([]byte("begun"))))
+		if err != nil {
+			return errors.New("it does not say when it was begun: it was not made whole")
 		}
+		s.begun, s.people = begun, string(meta.Get([]byte(peopleKey)))
 		c := meta.Cursor()
 		prefix := []byte(basePrefix)
 		for k, v := c.Seek(prefix); len(k) > len(prefix) && string(k[:len(prefix)]) == basePrefix; k, v = c.Next() {
@@ -176,7 +198,7 @@ func (s *segment) load() error {
 			return s.loadSeal(v)
 		}
 		for site, p := range s.sites {
-			if err := p.scan(tx, site); err != nil {
+			if err := p.scan(tx, site, s.public); err != nil {
 				return fmt.Errorf("site %s: %w", site, err)
 			}
 		}
@@ -208,23 +230,52 @@ func (s *segment) loadSeal(v []byte) error {
 	return nil
 }
 
-// scan reads a site's records for their index and the tree's end. The hashes
-// are believed: verifying them is another matter.
-func (p *portion) scan(tx *bbolt.Tx, site string) error {
+// scan reads a site's records for their index and the tree's end. What new
+// records are to be built on, and signed for, is hashed again, and held against
+// the newest checkpoint that the file has.
+func (p *portion) scan(tx *bbolt.Tx, site string, public ed25519.PublicKey) error {
 	p.live = newIndex(p.base.size)
+	newest, err := newestNote(tx, site, public)
+	if err != nil {
+		return err
+	}
+	if newest != nil && newest.Size < p.base.size {
+		newest = nil // of the segment before
+	}
 	b := tx.Bucket([]byte(recordsPrefix + site))
 	if b == nil {
+		if newest != nil && newest.Size > p.base.size {
+			return fmt.Errorf("there are %d records, and a checkpoint was signed for %d", p.base.size, newest.Size)
+		}
 		return nil
 	}
-	c := b.Cursor()
-	k, v := c.Seek(seqKey(p.tree.size))
-	return p.follow(c, k, v)
+	return p.follow(b.Cursor(), site, newest)
+}
+
+// newestNote is the newest checkpoint that a file holds of a site, nil when there
+// is none or no key to verify it with.
+func newestNote(tx *bbolt.Tx, site string, public ed25519.PublicKey) (*Checkpoint, error) {
+	b := tx.Bucket([]byte(notesPrefix + site))
+	if b == nil || public == nil {
+		return nil, nil
+	}
+	_, v := b.Cursor().Last()
+	if v == nil {
+		return nil, nil
+	}
+	key, err := PublicKey(site, public)
+	if err != nil {
+		return nil, err
+	}
+	c, err := ParseCheckpoint(v, key)
+	return &c, err
 }
 
 // follow takes in the records from the cursor's on.
-func (p *portion) follow(c *bbolt.Cursor, k, v []byte) error {
+func (p *portion) follow(c *bbolt.Cursor, site string, newest *Checkpoint) error {
 	var f form
-	for ; k != nil; k, v = c.Next() {
+	var scratch, made []byte
+	for k, v := c.First(); k != nil; k, v = c.Next() {
 		if len(k) != 8 || binary.BigEndian.Uint64(k) != p.tree.size {
 			return fmt.Errorf("record %d is missing", p.tree.size)
 		}
@@ -235,11 +286,21 @@ func (p *portion) follow(c *bbolt.Cursor, k, v []byte) error {
 		if err := f.parse(record); err != nil {
 			return fmt.Errorf("record %d: %w", p.tree.size, err)
 		}
-		if f.seq != p.tree.size {
-			return fmt.Errorf("record %d stands in the place of record %d", f.seq, p.tree.size)
+		if f.seq != p.tree.size || string(f.site) != site {
+			return fmt.Errorf("record %d of site %s stands in the place of record %d", f.seq, f.site, p.tree.size)
 		}
 		p.live.add(&f)
-		p.tree.adopt(hashes)
+		leaf, grown := leafHash(scratch, record)
+		scratch = grown
+		if made = p.tree.add(leaf, made[:0]); !bytes.Equal(made, hashes) {
+			return fmt.Errorf("record %d, or a hash stored with it, was changed: `vouchsafe audit verify` says more", f.seq)
+		}
+		if newest != nil && newest.Size == p.tree.size && newest.Root != p.tree.root() {
+			return fmt.Errorf("the first %d records are not those that a checkpoint was signed for", newest.Size)
+		}
+	}
+	if newest != nil && newest.Size > p.tree.size {
+		return fmt.Errorf("there are %d records, and a checkpoint was signed for %d", p.tree.size, newest.Size)
 	}
 	return nil
 }

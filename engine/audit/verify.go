@@ -319,7 +319,7 @@ func (p *portionState) verify(tx *bbolt.Tx, file, site string, sealed json.RawMe
 			if p.end.root() == c.Root {
 				p.good = append(p.good, c.Size)
 			} else {
-				p.bad = append(p.bad, c)
+				p.bad = append(p.bad, c.Checkpoint)
 			}
 		}
 	}
@@ -340,18 +340,29 @@ func (p *portionState) verify(tx *bbolt.Tx, file, site string, sealed json.RawMe
 			}
 		}
 	}
+	for _, c := range due {
+		if c.own {
+			wrong(nil, fmt.Sprintf("the file ends here, and holds a checkpoint that was signed for %d records: it was cut off", c.Size))
+		}
+	}
 	if p.first == nil && isSealed {
 		p.verifySeal(sealed, x, records == nil && tx.Bucket([]byte(hashesPrefix+site)) != nil, wrong)
 	}
 }
 
+// dueCheckpoint is a checkpoint to be met; own, when the segment holds it.
+type dueCheckpoint struct {
+	Checkpoint
+	own bool
+}
+
 // due collects the checkpoints to be met on the way, the log's own among them,
 // in the order of their sizes.
-func (p *portionState) due(tx *bbolt.Tx, site string, v Verification, wrong func(*form, string)) []Checkpoint {
-	var due []Checkpoint
+func (p *portionState) due(tx *bbolt.Tx, site string, v Verification, wrong func(*form, string)) []dueCheckpoint {
+	var due []dueCheckpoint
 	for _, c := range v.Checkpoints {
 		if c.Site == site && c.Size >= p.base.size {
-			due = append(due, c)
+			due = append(due, dueCheckpoint{c, false})
 		}
 	}
 	if b := tx.Bucket([]byte(notesPrefix + site)); b != nil && v.Public != nil {
@@ -367,10 +378,10 @@ func (p *portionState) due(tx *bbolt.Tx, site string, v Verification, wrong func
 				wrong(nil, "a checkpoint that the file holds was not signed by the key, or is out of place")
 				continue
 			}
-			due = append(due, got)
+			due = append(due, dueCheckpoint{got, true})
 		}
 	}
-	slices.SortFunc(due, func(a, b Checkpoint) int {
+	slices.SortFunc(due, func(a, b dueCheckpoint) int {
 		if a.Size < b.Size {
 			return -1
 		} else if a.Size > b.Size {

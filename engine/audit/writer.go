@@ -154,14 +154,21 @@ func putNote(tx *bbolt.Tx, it *item) error {
 // the old one grows on.
 func (l *Log) roll() {
 	s := l.active()
-	if l.broken != nil || s.db == nil || !l.due(s) {
+	if l.broken != nil || s.db == nil || time.Now().Before(l.nextRoll) || !l.due(s) {
 		return
 	}
 	if err := l.begin(); err != nil {
+		l.nextRoll = time.Now().Add(rollAgain)
+		if errors.Is(err, errStray) {
+			l.fail(err)
+		}
 		return
 	}
 	l.sealing.Go(func() { l.sealOne(s) })
 }
+
+// rollAgain is how long after one that failed the next segment is tried again.
+const rollAgain = 10 * time.Second
 
 func (l *Log) due(s *segment) bool {
 	grown := false
@@ -195,7 +202,7 @@ func (l *Log) sealOne(s *segment) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	s.settle()
-	s.o = store.Options{ReadOnly: true}
+	s.o = store.Options{ReadOnly: true, Existing: true}
 	// Closing waits for those who read, and the next who do open it read-only.
 	s.mu.Lock()
 	if s.db != nil && s.uses == 0 {
@@ -207,7 +214,7 @@ func (l *Log) sealOne(s *segment) {
 
 // sealAgain seals a segment that the server left half sealed when it ended.
 func (s *segment) sealAgain() error {
-	db, err := store.OpenFile(s.path, SegmentKind, store.Options{})
+	db, err := store.OpenFile(s.path, SegmentKind, store.Options{Existing: true})
 	if err != nil {
 		return err
 	}
@@ -216,6 +223,7 @@ func (s *segment) sealAgain() error {
 		return err
 	}
 	s.settle()
+	s.o = store.Options{ReadOnly: true, Existing: true}
 	return s.close()
 }
 
@@ -232,6 +240,10 @@ func (s *segment) settle() {
 func (l *Log) idle() {
 	if l.Health() != nil {
 		l.recover()
+		if l.Health() == nil {
+			// What the failed batch left on the disk counts too.
+			l.written = max(l.written, l.lastWritten())
+		}
 	}
 	if time.Since(l.tidied) < time.Minute {
 		return
@@ -303,7 +315,7 @@ func (l *Log) reopen(old *segment) (*segment, error) {
 	}
 	o := l.o.Store
 	o.Map = l.mapSize()
-	s, err := openSegment(old.path, old.number, o)
+	s, err := openSegment(old.path, old.number, o, l.Public())
 	if err != nil {
 		return nil, err
 	}

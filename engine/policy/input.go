@@ -175,7 +175,8 @@ func b2i(b bool) int {
 func (in *Input) About() engine.About {
 	id := &in.Identity
 	a := engine.About{Subject: id.Subject, Email: id.Email, Name: id.Name, TokenID: id.TokenID,
-		Conversation: in.Conversation.ID, Channel: in.Channel, Asserted: in.Asserted}
+		Conversation: in.Conversation.ID, Channel: in.Channel, Asserted: in.Asserted,
+		Unverified: id.EmailVerified != nil && !*id.EmailVerified}
 	if in.Action != nil {
 		a.Action = in.Action.Name
 	}

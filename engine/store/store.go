@@ -47,6 +47,8 @@ type Options struct {
 	Retry    time.Duration // how often a broken file is tried again; 500 ms when 0
 	ReadOnly bool          // for offline readers: Commit refuses
 	Map      int           // bytes of address space to take at once; bbolt's choice when 0
+	// Existing refuses to make a file, or to take an empty one for a new one.
+	Existing bool
 	// OpenFile opens the file; os.OpenFile when nil.
 	OpenFile func(name string, flag int, mode os.FileMode) (*os.File, error)
 }
@@ -68,6 +70,12 @@ type DB struct {
 // of another kind or version is refused.
 func Open(path, kind string, o Options) (*DB, error) {
 	db := &DB{path: path, kind: kind, opts: o.withDefaults()}
+	if !o.ReadOnly {
+		// A copy that Rewrite had not put in place when the process ended.
+		if err := os.RemoveAll(path + ".new"); err != nil {
+			return nil, fmt.Errorf("clearing away half a copy of %s: %w", filepath.Base(path), err)
+		}
+	}
 	b, err := OpenFile(path, kind, db.opts)
 	if err != nil {
 		return nil, err
@@ -99,8 +107,14 @@ func OpenFile(path, kind string, o Options) (*bbolt.DB, error) {
 		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 			return nil, fmt.Errorf("making the data folder: %w", err)
 		}
-	} else if _, err := os.Stat(path); err != nil {
+	}
+	info, err := os.Stat(path)
+	made := errors.Is(err, os.ErrNotExist)
+	switch {
+	case err != nil && (!made || o.ReadOnly || o.Existing):
 		return nil, err
+	case o.Existing && info.Size() == 0:
+		return nil, fmt.Errorf("%s is empty", filepath.Base(path))
 	}
 	if err := private(path); err != nil {
 		return nil, err
@@ -112,7 +126,12 @@ func OpenFile(path, kind string, o Options) (*bbolt.DB, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening %s: %w", filepath.Base(path), err)
 	}
-	if err := checkKind(b, kind, o.ReadOnly); err != nil {
+	err = checkKind(b, kind, o.ReadOnly || o.Existing)
+	if made && err == nil {
+		// The file's name, and that of its folder, are to outlive a power loss too.
+		err = errors.Join(SyncDir(filepath.Dir(path)), SyncDir(filepath.Dir(filepath.Dir(path))))
+	}
+	if err != nil {
 		b.Close()
 		return nil, err
 	}
@@ -154,11 +173,21 @@ func openBolt(path string, o Options) (b *bbolt.DB, err error) {
 			err = fmt.Errorf("the file is damaged: %v", p)
 		}
 	}()
+	open := o.OpenFile
+	if o.Existing {
+		if open == nil {
+			open = os.OpenFile
+		}
+		given := open
+		open = func(name string, flag int, mode os.FileMode) (*os.File, error) {
+			return given(name, flag&^os.O_CREATE, mode)
+		}
+	}
 	return bbolt.Open(path, 0o600, &bbolt.Options{
 		Timeout:         time.Second,
 		FreelistType:    bbolt.FreelistMapType,
 		ReadOnly:        o.ReadOnly,
-		OpenFile:        o.OpenFile,
+		OpenFile:        open,
 		InitialMmapSize: o.Map,
 	})
 }
