@@ -1,0 +1,94 @@
+package audit
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"go.etcd.io/bbolt"
+
+	"vouchsafe/engine"
+	"vouchsafe/engine/store"
+)
+
+// ordinary is an input as an order lookup has it.
+func ordinary(i int) string {
+	return fmt.Sprintf(`{"site":{"id":"shop","tier":"pro","max_token_lifetime":900},"identity":{"state":"verified","subject":"cus_%05d","email":"someone%05d@example.com","name":"Alex Morgan","issued_at":1795165200,"expires_at":1795165560,"lifetime":300,"token_id":"t_%032d"},"action":{"name":"order.lookup","personal":true,"risk":"read","min_tier":"pro","args":{"order_id":"%d"}},"target":{"email":"someone%05d@example.com"},"asserted":{"emails":[],"names":[]},"confirmation":{"confirmed":false},"conversation":{"id":"cv_dxcxfndjzzrr7v1ppm8r7c9eqb5a4xkt","subject":"cus_%05d"},"channel":"chat","now":1795165200}`,
+		i%500, i%500, i/4, i, i%500, i%500)
+}
+
+const callers = 128
+
+// BenchmarkDurable is decisions that 128 callers wait for; BenchmarkRaw, beside
+// it, is bbolt alone writing as many bytes in the same groups.
+func BenchmarkDurable(b *testing.B) {
+	l, err := Open(filepath.Join(b.TempDir(), "audit"), Options{Master: master})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer l.Close()
+	decide := func(i int) error {
+		d := &Decision{Decision: engine.Decision{ID: engine.NewID("d", time.Now()), Time: time.Now(), Allow: true, Policy: "2ab01551d0a17893"},
+			Site: "shop", Input: question(ordinary(i))}
+		return l.Decision(context.Background(), d)
+	}
+	for i := range 500 { // everybody's key
+		if err := decide(i); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ResetTimer()
+	share(b, decide)
+	b.StopTimer()
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "decisions/s")
+	v, err := l.Verify(context.Background(), Verification{})
+	if err != nil || len(v.Problems) > 0 {
+		b.Fatal(v, err)
+	}
+	var used int64
+	l.active().view(func(tx *bbolt.Tx) error { used = tx.Size(); return nil })
+	b.ReportMetric(float64(used)/float64(v.Records), "disk-B/decision")
+	begun := time.Now()
+	l.Verify(context.Background(), Verification{})
+	b.ReportMetric(float64(v.Records)/time.Since(begun).Seconds(), "verified/s")
+}
+
+func share(b *testing.B, do func(i int) error) {
+	var wg sync.WaitGroup
+	for c := range callers {
+		wg.Go(func() {
+			for i := c; i < b.N; i += callers {
+				if err := do(i); err != nil {
+					b.Error(err)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
+
+func BenchmarkRaw(b *testing.B) {
+	db, err := store.Open(filepath.Join(b.TempDir(), "raw.db"), "raw", store.Options{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer db.Close()
+	value := make([]byte, 1100)
+	name := []byte("b")
+	b.ResetTimer()
+	share(b, func(i int) error {
+		return db.Commit(context.Background(), func(tx *bbolt.Tx) error {
+			bk, err := tx.CreateBucketIfNotExists(name)
+			if err != nil {
+				return err
+			}
+			bk.FillPercent = 0.95
+			return bk.Put(seqKey(uint64(i)), value)
+		})
+	})
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "decisions/s")
+}
