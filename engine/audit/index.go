@@ -233,11 +233,10 @@ func storedList(b *bbolt.Bucket, t term) ([]uint32, error) {
 	}
 	want := appendKey(nil, t, 0)[:chunkKey-4]
 	c := b.Cursor()
-	k, v := c.Seek(want)
+	c.Seek(want)
 	// The term may begin inside the chunk before.
-	if pk, pv := c.Prev(); pk != nil {
-		k, v = pk, pv
-	} else {
+	k, v := c.Prev()
+	if k == nil {
 		k, v = c.Seek(want)
 	}
 	if k == nil {

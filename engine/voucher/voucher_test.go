@@ -169,6 +169,7 @@ func TestTwoKeysAtOnce(t *testing.T) {
 
 func TestSignerNeverPrints(t *testing.T) {
 	s := signer('a')
+	//lint:ignore SA9005 that nothing of it is encoded is what is tested
 	j, _ := json.Marshal(s)
 	seed := string(s.key[:8])
 	for _, printed := range []string{fmt.Sprintf("%v %+v %#v %s", s, s, s, s), string(j)} {

@@ -165,8 +165,7 @@ func TestOPAReadsOurBundles(t *testing.T) {
 // What OPA's own writer makes, as `opa build --bundle --signing-key` calls it.
 func byOPA(t *testing.T, f bundle.Folder, key bundle.SigningKey) []byte {
 	t.Helper()
-	var data map[string]any
-	data = must(policy.Data(must(f.FS())))
+	data := must(policy.Data(must(f.FS())))
 	var schema any
 	if err := json.Unmarshal(f["schema/data.json"], &schema); err != nil {
 		t.Fatal(err)

@@ -272,10 +272,7 @@ func strong(signatures []byte, config *opa.VerificationConfig) error {
 
 // parse hands the files to OPA's own reader.
 func parse(files map[string][]byte, tune func(*opa.Reader)) (opa.Bundle, error) {
-	l := &memory{files: files}
-	for _, name := range (Folder)(files).names() {
-		l.names = append(l.names, name)
-	}
+	l := &memory{files: files, names: Folder(files).names()}
 	r := opa.NewCustomReader(l).WithSizeLimitBytes(maxFile + 1).WithRegoVersion(ast.RegoV1).WithProcessAnnotations(true)
 	tune(r)
 	return r.Read()
