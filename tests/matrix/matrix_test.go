@@ -8,6 +8,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	"vouchsafe/tests/harness"
 )
@@ -47,7 +48,7 @@ func open(t *testing.T) *gate {
 	}
 	g := &gate{Server: s, world: w}
 	for i := range customers {
-		g.tokens = append(g.tokens, s.Token(t, harness.Site, person(i)))
+		g.tokens = append(g.tokens, s.Token(t, harness.Site, person(i), harness.Lived(0, 14*time.Minute))) // a slow machine needs minutes
 	}
 	return g
 }
