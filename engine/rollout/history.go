@@ -1,13 +1,13 @@
 package rollout
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -45,7 +45,8 @@ type Revision struct {
 
 // stored is a Revision on disk, with its whole content.
 type stored struct {
-	Version int `json:"v"`
+	Version int    `json:"v"`
+	Turn    uint64 `json:"turn"` // rises with each policy that is put in force
 	Revision
 	Digest [sha256.Size]byte `json:"digest"`
 	Folder []byte            `json:"folder"` // as bundle.Folder.Pack writes it
@@ -126,14 +127,19 @@ func (h *History) keep(ctx context.Context, r Revision, f bundle.Folder) error {
 	if err != nil {
 		return err
 	}
-	v, err := json.Marshal(stored{Version: recordVersion, Revision: r, Digest: f.Digest(), Folder: packed})
-	if err != nil {
-		return fmt.Errorf("encoding a policy: %w", err)
-	}
 	return h.db.Commit(ctx, func(tx *bbolt.Tx) error {
 		b, err := tx.CreateBucketIfNotExists(revisionsBucket)
 		if err != nil {
 			return err
+		}
+		// A clock that was set back must not make the newest the oldest.
+		turn, err := b.NextSequence()
+		if err != nil {
+			return err
+		}
+		v, err := json.Marshal(stored{Version: recordVersion, Turn: turn, Revision: r, Digest: f.Digest(), Folder: packed})
+		if err != nil {
+			return fmt.Errorf("encoding a policy: %w", err)
 		}
 		if err := b.Put([]byte(r.Revision), v); err != nil {
 			return err
@@ -167,27 +173,28 @@ func (h *History) List() ([]Revision, error) {
 }
 
 func list(b *bbolt.Bucket) ([]Revision, error) {
-	var out []Revision
+	type entry struct {
+		Version int    `json:"v"`
+		Turn    uint64 `json:"turn"`
+		Revision
+	}
+	var kept []entry
 	err := b.ForEach(func(k, v []byte) error {
-		var s struct {
-			Version int `json:"v"`
-			Revision
-		}
+		var s entry
 		if err := json.Unmarshal(v, &s); err != nil {
 			return fmt.Errorf("reading the kept policy %s: %w", k, err)
 		}
 		if s.Version != recordVersion {
 			return fmt.Errorf("reading the kept policy %s: version %d is not known", k, s.Version)
 		}
-		out = append(out, s.Revision)
+		kept = append(kept, s)
 		return nil
 	})
-	slices.SortFunc(out, func(a, b Revision) int {
-		if c := b.At.Compare(a.At); c != 0 {
-			return c
-		}
-		return strings.Compare(a.Revision, b.Revision)
-	})
+	slices.SortFunc(kept, func(a, b entry) int { return cmp.Compare(b.Turn, a.Turn) })
+	var out []Revision
+	for _, e := range kept {
+		out = append(out, e.Revision)
+	}
 	return out, err
 }
 
