@@ -176,6 +176,7 @@ type Decision struct {
 	// denial are the ones that were not met: but for them it would be allowed.
 	Obligations []Obligation
 	Policy      string    // revision: content hash of the policy and its data
+	Rules       []string  // of the policy, those that brought it about: "authz/expiry.rego:17"
 	RetryAt     time.Time // of limit_reached: when there is a use again
 }
 

@@ -251,6 +251,7 @@ func showFields(e *audit.Entry, texts reasonTexts) ([]output.Field, error) {
 		add("confirmed", "yes")
 	}
 	add("policy", texts.revision(d.Policy))
+	add("  rules", strings.Join(d.Rules, ", "))
 	o := e.Outcome
 	if o == nil {
 		if d.Allow {

@@ -69,6 +69,7 @@ const (
 	tagConversation = 12
 	tagToken        = 13
 	tagBody         = 14 // JSON: what else is clear of an outcome or act
+	tagRule         = 15 // once for each rule of the policy that fired
 	tagVisitor      = 20
 	tagPerson       = 21 // once for each person the visitor named
 )
@@ -97,6 +98,7 @@ type form struct {
 	policy       []byte
 	reasons      [][]byte
 	obligations  [][]byte
+	rules        [][]byte
 	parent       []byte
 	action       []byte
 	channel      []byte
@@ -171,7 +173,7 @@ func fields(b []byte, each func(tag byte, value []byte) error) error {
 
 // parse takes a record apart. The form holds views of it.
 func (f *form) parse(record []byte) error {
-	*f = form{reasons: f.reasons[:0], obligations: f.obligations[:0], people: f.people[:0]}
+	*f = form{reasons: f.reasons[:0], obligations: f.obligations[:0], rules: f.rules[:0], people: f.people[:0]}
 	if len(record) < fieldsAt {
 		return errForm
 	}
@@ -225,6 +227,8 @@ func (f *form) parse(record []byte) error {
 			copy(f.token[:], v)
 		case tagBody:
 			f.body = v
+		case tagRule:
+			f.rules = append(f.rules, v)
 		case tagVisitor:
 			f.visitor = v
 		case tagPerson:

@@ -102,8 +102,10 @@ type Record struct {
 	Reasons     []string  `json:"reasons,omitempty"`
 	Obligations []string  `json:"obligations,omitempty"`
 	Policy      string    `json:"policy"`
-	Parent      string    `json:"parent,omitempty"`
-	Asked       bool      `json:"asked,omitempty"`
+	// Rules are where in the policy the rules are that brought it about.
+	Rules  []string `json:"rules,omitempty"`
+	Parent string   `json:"parent,omitempty"`
+	Asked  bool     `json:"asked,omitempty"`
 	// Action is "" for one that the catalog did not know; Input has its name.
 	Action  string         `json:"action,omitempty"`
 	Channel engine.Channel `json:"channel,omitempty"`

@@ -150,6 +150,9 @@ func (s *Sealer) decision(ctx context.Context, b []byte, d *Decision) ([]byte, *
 	b = appendHash(b, tagSubject, subject)
 	b = appendHash(b, tagConversation, p.hash(conversing, d.Site, about.Conversation))
 	b = appendHash(b, tagToken, p.hash(byTokenID, d.Site, about.TokenID))
+	for _, rule := range d.Rules {
+		b = appendText(b, tagRule, rule)
+	}
 
 	cut := cutOut(input, named)
 	plain := make([]byte, 0, len(cut.rest)+len(cut.cuts)+len(d.Cause)+len(d.Problem)+16)
@@ -269,7 +272,7 @@ func (s *Sealer) act(ctx context.Context, b []byte, a Act) ([]byte, error) {
 // openDecision reads a stored decision.
 func (p *people) openDecision(f *form) (Record, error) {
 	r := Record{Version: formVersion, ID: string(f.id), Time: f.at(), Allow: f.flags&flagAllow != 0, Asked: f.flags&flagAsked != 0,
-		Reasons: texts(f.reasons), Obligations: texts(f.obligations), Policy: string(f.policy), Parent: string(f.parent),
+		Reasons: texts(f.reasons), Obligations: texts(f.obligations), Policy: string(f.policy), Rules: texts(f.rules), Parent: string(f.parent),
 		Action: string(f.action), Channel: engine.Channel(f.channel)}
 	if f.visitor == nil {
 		return r, nil

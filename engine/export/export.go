@@ -175,7 +175,7 @@ func MaskedOutcome(o *audit.Outcome) *audit.Outcome {
 }
 
 // columns are those of CSV, in order.
-var columns = []string{"time", "site", "decision", "parent", "channel", "action", "allow", "reasons", "obligations", "policy",
+var columns = []string{"time", "site", "decision", "parent", "channel", "action", "allow", "reasons", "obligations", "policy", "rules",
 	"identity", "cause", "subject", "email", "token_id", "conversation", "target", "asserted",
 	"outcome", "outcome_time", "connector", "status", "returned", "released", "withheld", "redacted", "milliseconds"}
 
@@ -186,7 +186,8 @@ func row(e *audit.Entry, personal bool) []string {
 		action = d.Action // one that the visitor made up has no name there
 	}
 	r := []string{d.Time.UTC().Format(time.RFC3339Nano), e.Site, d.ID, d.Parent, a.Channel, action,
-		strconv.FormatBool(d.Allow), strings.Join(d.Reasons, " "), strings.Join(d.Obligations, " "), d.Policy, a.Identity.State, d.Cause}
+		strconv.FormatBool(d.Allow), strings.Join(d.Reasons, " "), strings.Join(d.Obligations, " "), d.Policy,
+		strings.Join(d.Rules, " "), a.Identity.State, d.Cause}
 	if personal {
 		r = append(r, a.Identity.Subject, a.Identity.Email, a.Identity.TokenID, a.Conversation.ID, a.Target.Email,
 			strings.Join(append(slices.Clone(a.Asserted.Emails), a.Asserted.Names...), " "))

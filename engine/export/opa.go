@@ -40,6 +40,7 @@ type opaKind struct {
 }
 
 type opaCustom struct {
+	Rules   []string       `json:"rules,omitempty"`
 	Parent  string         `json:"parent,omitempty"`
 	Asked   bool           `json:"asked,omitempty"`
 	Cause   string         `json:"cause,omitempty"`
@@ -66,7 +67,7 @@ func opaEvent(e *audit.Entry, o Options) opaDecision {
 		Result:     opaResult{Allow: d.Allow, Reasons: []opaCode{}, Obligations: []opaKind{}},
 		Erased:     erased,
 		Timestamp:  d.Time.UTC(),
-		Custom:     map[string]opaCustom{"vouchsafe": {d.Parent, d.Asked, d.Cause, d.Problem, e.Outcome}},
+		Custom:     map[string]opaCustom{"vouchsafe": {d.Rules, d.Parent, d.Asked, d.Cause, d.Problem, e.Outcome}},
 	}
 	for _, code := range d.Reasons {
 		out.Result.Reasons = append(out.Result.Reasons, opaCode{code})

@@ -170,6 +170,7 @@ func (g *Gate) decide(ctx context.Context, r Request, anyArgs bool) *considered 
 	}
 
 	answer, err := g.ask(ctx, c)
+	c.record.Rules = answer.Rules
 	switch {
 	case err != nil:
 		c.record.Problem = err.Error()

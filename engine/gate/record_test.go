@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -15,6 +16,7 @@ import (
 	"vouchsafe/engine/gate"
 	"vouchsafe/engine/identity"
 	"vouchsafe/engine/store"
+	"vouchsafe/policies"
 )
 
 // What was asserted stands in the record, where it denied and where it did not.
@@ -47,6 +49,42 @@ func TestAssertionsAreEvidence(t *testing.T) {
 	e = w.Entries(t)[0]
 	if !slices.Equal(e.About.Asserted.Emails, []string{Jordan.Email}) || !slices.Equal(e.About.Asserted.Names, []string{"u-jordan"}) {
 		t.Errorf("nested undeclared arguments recorded as %+v, want them as evidence", e.About.Asserted)
+	}
+}
+
+// A record says which rules of the policy brought it about, by where they stand.
+func TestTheRulesThatFiredAreOnRecord(t *testing.T) {
+	w := New(t, Options{})
+	alex := w.As(t, "demo", Alex)
+	for _, c := range []struct {
+		r    gate.Request
+		want string // begins the line at which the one rule stands
+	}{
+		{request(w, alex, "order.list", nil), "allow if {"},
+		{request(w, identity.Result{}, "order.list", nil), "deny contains "},
+	} {
+		if _, err := w.Gate.Do(ctx, c.r); err != nil {
+			t.Fatal(err)
+		}
+		d := w.Entries(t)[0].Decision
+		if len(d.Rules) != 1 {
+			t.Fatalf("allow %v: the rules are %q, want one", d.Allow, d.Rules)
+		}
+		file, number, _ := strings.Cut(d.Rules[0], ":")
+		text, err := policies.FS.ReadFile(file)
+		line, err2 := strconv.Atoi(number)
+		if err != nil || err2 != nil {
+			t.Fatal(d.Rules, err, err2)
+		}
+		if at := strings.Split(string(text), "\n")[line-1]; !strings.HasPrefix(at, c.want) {
+			t.Errorf("allow %v: at %s stands %q", d.Allow, d.Rules[0], at)
+		}
+	}
+	if _, err := w.Gate.Do(ctx, request(w, alex, "no.such", nil)); err != nil {
+		t.Fatal(err)
+	}
+	if d := w.Entries(t)[0].Decision; len(d.Rules) > 0 {
+		t.Errorf("the policy was not asked, and yet %q fired", d.Rules)
 	}
 }
 

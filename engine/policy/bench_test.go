@@ -45,11 +45,7 @@ func shipped(t testing.TB) *Set {
 func BenchmarkPrepared(b *testing.B) {
 	s := shipped(b)
 	ctx := context.Background()
-	pq, err := rego.New(rego.Query("data.authz.decision"), rego.Compiler(s.compiler), rego.Store(s.store),
-		rego.StrictBuiltinErrors(true)).PrepareForEval(ctx)
-	if err != nil {
-		b.Fatal(err)
-	}
+	pq := preparedByOPA(b, s)
 	v := allowedInput().Value()
 	b.ReportAllocs()
 	for b.Loop() {
@@ -152,11 +148,7 @@ func BenchmarkShippedToConstant(b *testing.B) {
 	s, floor := shipped(b), compiled(b, tiny("decision := {\"allow\": true, \"reasons\": [], \"obligations\": []}\n"))
 	ctx := context.Background()
 	in := allowedInput()
-	prepared, err := rego.New(rego.Query("data.authz.decision"), rego.Compiler(floor.compiler), rego.Store(floor.store),
-		rego.StrictBuiltinErrors(true)).PrepareForEval(ctx)
-	if err != nil {
-		b.Fatal(err)
-	}
+	prepared := preparedByOPA(b, floor)
 	const turn = 20 // decisions between two looks at the clock
 	fastest := map[string]time.Duration{}
 	took := func(what string, do func() error) {

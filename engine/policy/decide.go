@@ -14,6 +14,9 @@ type Result struct {
 	Allow       bool
 	Reasons     []engine.Reason     // sorted by code; empty exactly when allowed
 	Obligations []engine.Obligation // under which the allow holds; of kinds the engine may not know
+	// Rules are the rules that brought it about, by where they are in the policy:
+	// "authz/expiry.rego:17".
+	Rules []string
 }
 
 // Release is what the policy withholds of an action's records. The zero Release

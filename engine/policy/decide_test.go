@@ -3,7 +3,9 @@ package policy
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -253,11 +255,7 @@ deny contains {"code": "elsewhere", "message": "Another site is asked about, and
 `}))
 	for name, s := range map[string]*Set{"shipped": shipped(t), "crowded": crowded} {
 		t.Run(name, func(t *testing.T) {
-			pq, err := rego.New(rego.Query("data.authz.decision"), rego.Compiler(s.compiler), rego.Store(s.store),
-				rego.StrictBuiltinErrors(true)).PrepareForEval(t.Context())
-			if err != nil {
-				t.Fatal(err)
-			}
+			pq := preparedByOPA(t, s)
 			r := rand.New(rand.NewPCG(7, 7))
 			allows, denies := 0, 0
 			for i := range 400 {
@@ -280,7 +278,23 @@ deny contains {"code": "elsewhere", "message": "Another site is asked about, and
 						t.Fatalf("input %d: %s\n(-OPA +evaluate):\n%s", i, in.AppendJSON(nil), diff)
 					}
 				}
-				if r, err := s.result(got); err == nil && r.Allow {
+				r, err := s.decideValue(t.Context(), v)
+				trace := &exits{seen: map[position]bool{}}
+				if _, err := pq.Eval(t.Context(), rego.EvalParsedInput(v), rego.EvalQueryTracer(trace)); err != nil {
+					t.Fatal(err)
+				}
+				var fired []string
+				for _, rule := range trace.rules {
+					if bringsAbout(rule) {
+						fired = append(fired, fmt.Sprintf("%s:%d", rule.Location.File, rule.Location.Row))
+					}
+				}
+				slices.Sort(fired)
+				slices.Sort(r.Rules) // by name; they come in the order of lines
+				if diff := cmp.Diff(fired, r.Rules); diff != "" || err == nil && len(fired) == 0 {
+					t.Fatalf("input %d: %s\n(-OPA's trace +the rules that fired):\n%s", i, in.AppendJSON(nil), diff)
+				}
+				if err == nil && r.Allow {
 					allows++
 				} else {
 					denies++
@@ -290,6 +304,68 @@ deny contains {"code": "elsewhere", "message": "Another site is asked about, and
 				t.Errorf("%d allows and %d denials prove little", allows, denies)
 			}
 		})
+	}
+}
+
+// preparedByOPA is OPA's own way to ask what s decides, of the policy as it was
+// written.
+func preparedByOPA(t testing.TB, s *Set) rego.PreparedEvalQuery {
+	t.Helper()
+	c := ast.NewCompiler().WithCapabilities(capabilities())
+	if c.Compile(copyModules(s.modules)); c.Failed() {
+		t.Fatal(c.Errors)
+	}
+	pq, err := rego.New(rego.Query("data.authz.decision"), rego.Compiler(c), rego.Store(s.store),
+		rego.StrictBuiltinErrors(true)).PrepareForEval(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pq
+}
+
+// Whatever shape a rule has, it says that it came to something, and changes
+// nothing by it.
+func TestRulesThatFired(t *testing.T) {
+	s := compiled(t, tiny(`default allow := false
+
+allow if input.action.name == "order.cancel" else if {
+	input.action.name == "order.lookup"
+}
+
+allow if input.action.name == "order.refund"
+
+deny contains {"code": "never", "message": "Never."} if input.action.name == "nothing"
+
+deny contains {"code": name, "message": "Twice."} if {
+	some name in ["one", "two"]
+	not allow
+}
+
+deny contains {"code": "three", "message": "Always, but for what is allowed."} if not allow
+
+decision := {"allow": allow, "reasons": deny, "obligations": []}
+`))
+	for action, want := range map[string][]string{
+		"order.cancel": {"authz/p.rego:5"},
+		"order.lookup": {"authz/p.rego:5"},
+		"order.refund": {"authz/p.rego:9"},
+		"order.other":  {"authz/p.rego:13", "authz/p.rego:18"},
+	} {
+		in := allowedInput()
+		a := *in.Action
+		a.Name = action
+		in.Action = &a
+		r, err := s.Decide(t.Context(), in)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(want, r.Rules); diff != "" {
+			t.Errorf("%s: the rules that fired (-want +got):\n%s", action, diff)
+		}
+	}
+	files := tiny("decision := {\"allow\": true, \"reasons\": [], \"obligations\": []} if fired(1)\n")
+	if _, err := Compile(files); err == nil {
+		t.Error("a policy calls what only compiled rules call")
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/open-policy-agent/opa/v1/ast"
 	"github.com/open-policy-agent/opa/v1/metrics"
@@ -42,9 +43,9 @@ func (e *evaluationError) Unwrap() error { return e.err }
 
 // worker is what one evaluation needs and the next can use again.
 type worker struct {
-	cache  ruleCache
-	cancel contextCancel
-	input  ast.Term
+	cache ruleCache
+	watch watch
+	input ast.Term
 }
 
 // evaluate asks for the value of the compiled query's one variable. It goes to
@@ -52,8 +53,15 @@ type worker struct {
 // conversion to Go values on every evaluation. Whoever looks on, or evaluates
 // in another way, tunes the query.
 func (s *Set) evaluate(ctx context.Context, query ast.Body, input ast.Value, tune ...func(*topdown.Query)) (ast.Value, error) {
+	v, _, err := s.evaluateNoting(ctx, query, input, nil, tune...)
+	return v, err
+}
+
+// evaluateNoting evaluates and adds to fired the numbers of the rules that came
+// to something, in the order of noted.
+func (s *Set) evaluateNoting(ctx context.Context, query ast.Body, input ast.Value, fired []int, tune ...func(*topdown.Query)) (ast.Value, []int, error) {
 	if err := ctx.Err(); err != nil {
-		return nil, fmt.Errorf("evaluating the policy: %w", err)
+		return nil, nil, fmt.Errorf("evaluating the policy: %w", err)
 	}
 	w := s.workers.Get().(*worker)
 	w.input.Value = input
@@ -65,11 +73,10 @@ func (s *Set) evaluate(ctx context.Context, query ast.Body, input ast.Value, tun
 		WithMetrics(metrics.NoOp()).
 		WithBaseCache(s.data).
 		WithVirtualCache(&w.cache).
+		WithBuiltins(notedBuiltins).
+		WithCancel(&w.watch).
 		WithStrictBuiltinErrors(true)
-	if ctx.Done() != nil {
-		w.cancel.ctx = ctx
-		q.WithCancel(&w.cancel)
-	}
+	w.watch.ctx = ctx
 	for _, f := range tune {
 		f(q)
 	}
@@ -82,28 +89,40 @@ func (s *Set) evaluate(ctx context.Context, query ast.Body, input ast.Value, tun
 		}
 		return nil
 	})
+	fired = append(fired, w.watch.fired...)
 	w.reset()
 	s.workers.Put(w)
 	switch {
 	case err != nil:
-		return nil, &evaluationError{err}
+		return nil, fired, &evaluationError{err}
 	case results == 0:
-		return nil, ErrUndefined
+		return nil, fired, ErrUndefined
 	case results > 1 || value == nil:
-		return nil, fmt.Errorf("%w: %d results", ErrMalformed, results)
+		return nil, fired, fmt.Errorf("%w: %d results", ErrMalformed, results)
 	}
-	return value, nil
+	slices.Sort(fired)
+	return value, fired, nil
 }
 
 func (w *worker) reset() {
 	w.cache.reset()
-	w.cancel.ctx = nil
+	w.watch.ctx, w.watch.fired = nil, w.watch.fired[:0]
 	w.input.Value = nil
 }
 
-// contextCancel lets an evaluation see its context's end without a goroutine
-// that waits for it.
-type contextCancel struct{ ctx context.Context }
+// watch is what topdown hands on to built-ins as the evaluation's cancel: it lets
+// an evaluation see its context's end without a goroutine that waits for it, and
+// keeps the numbers of the rules that fired.
+type watch struct {
+	ctx   context.Context
+	fired []int
+}
 
-func (c *contextCancel) Cancel()         {}
-func (c *contextCancel) Cancelled() bool { return c.ctx != nil && c.ctx.Err() != nil }
+func (w *watch) Cancel()         {}
+func (w *watch) Cancelled() bool { return w.ctx.Err() != nil }
+
+func (w *watch) note(rule int) {
+	if !slices.Contains(w.fired, rule) {
+		w.fired = append(w.fired, rule)
+	}
+}

@@ -11,7 +11,6 @@ import (
 	"strings"
 
 	"github.com/open-policy-agent/opa/v1/ast"
-	"github.com/open-policy-agent/opa/v1/topdown"
 
 	"vouchsafe/engine"
 )
@@ -148,28 +147,10 @@ type explainer struct {
 	asked   int                 // questions put to the policy so far
 }
 
-// firing notes the rules of an evaluation that came to something.
-type firing struct {
-	seen  map[position]bool
-	rules []*ast.Rule
-}
-
-func (*firing) Enabled() bool               { return true }
-func (*firing) Config() topdown.TraceConfig { return topdown.TraceConfig{} }
-
-func (f *firing) TraceEvent(e topdown.Event) {
-	rule, ok := e.Node.(*ast.Rule)
-	if !ok || e.Op != topdown.ExitOp || rule.Location == nil || f.seen[placeOf(rule)] || !bringsAbout(rule) {
-		return
-	}
-	f.seen[placeOf(rule)] = true
-	f.rules = append(f.rules, rule)
-}
-
 // bringsAbout reports a rule that says something of its own: it denies, obliges
 // or allows.
 func bringsAbout(rule *ast.Rule) bool {
-	if rule.Module.Package.Path.String() != "data.authz" || rule.Default {
+	if rule.Module.Package.Path.String() != "data.authz" || rule.Default || len(rule.Head.Args) > 0 {
 		return false
 	}
 	switch rule.Head.Name {
@@ -181,14 +162,17 @@ func bringsAbout(rule *ast.Rule) bool {
 
 // trace asks the recorded question and notes which rules fire.
 func (x *explainer) trace() (said, []*ast.Rule, error) {
-	f := &firing{seen: map[position]bool{}}
-	v, err := x.set.evaluate(x.ctx, x.set.authz, objectTerm(x.input).Value, func(q *topdown.Query) { q.WithQueryTracer(f) })
+	v, fired, err := x.set.evaluateNoting(x.ctx, x.set.authz, objectTerm(x.input).Value, nil)
+	var rules []*ast.Rule
+	for _, n := range fired {
+		rules = append(rules, x.set.noted[n].rule)
+	}
 	if err != nil {
-		return saidOf(Result{}, err), f.rules, err
+		return saidOf(Result{}, err), rules, err
 	}
 	r, err := x.set.result(v)
 	x.obliges = r.Obligations
-	return saidOf(r, err), f.rules, err
+	return saidOf(r, err), rules, err
 }
 
 // ask puts a changed question.

@@ -135,11 +135,16 @@ func (s *Set) DecideRecorded(ctx context.Context, input []byte) (Result, error) 
 }
 
 func (s *Set) decideValue(ctx context.Context, input ast.Value) (Result, error) {
-	v, err := s.evaluate(ctx, s.authz, input)
+	var few [8]int
+	v, fired, err := s.evaluateNoting(ctx, s.authz, input, few[:0])
 	if err != nil {
 		return Result{}, err
 	}
-	return s.result(v)
+	r, err := s.result(v)
+	for _, n := range fired {
+		r.Rules = append(r.Rules, s.noted[n].place)
+	}
+	return r, err
 }
 
 // InputSchema is what an input that comes from a file is held to.

@@ -34,6 +34,7 @@ type Set struct {
 	release  ast.Body
 	rules    map[string]engine.Reason // by code, as METADATA says
 	modules  map[string]*ast.Module   // as they were written, for probes
+	noted    []notedRule              // by the number it is noted by
 	waived   map[string]bool          // sites whose tier the policy may let slide
 	workers  sync.Pool                // of *worker
 }
@@ -80,7 +81,9 @@ func (src *source) hasData(path []string) bool {
 
 func (src *source) compile() (*Set, Problems) {
 	c := src.compiler()
-	if c.Compile(copyModules(src.modules)); c.Failed() {
+	modules := copyModules(src.modules)
+	noteRules(modules)
+	if c.WithBuiltins(map[string]*ast.Builtin{noteFired.Name: noteFired}).Compile(modules); c.Failed() {
 		return nil, fromOPA("", c.Errors)
 	}
 	var problems Problems
@@ -108,6 +111,7 @@ func (src *source) compile() (*Set, Problems) {
 		data:     baseData{data},
 		rules:    reasons(rulesOf(src.modules)),
 		modules:  src.modules,
+		noted:    notedRules(c.Modules),
 	}
 	s.waived, _ = waivedTiers(src.data) // well-formed, or reading it would have failed
 	if s.txn, err = s.store.NewTransaction(context.Background()); err != nil {
