@@ -26,6 +26,16 @@ type target struct {
 	want     []byte   // stands in the body of every right answer
 	proc     *process
 	ordinary bool // asked by Go's own client instead of the lean one
+	// call asks once in a way of its own, instead of sending a request; n says
+	// whom about.
+	call    func(ctx context.Context, n int) error
+	counted []counted // whose processor time is told apart
+}
+
+// counted is a process whose processor time is counted.
+type counted struct {
+	name string
+	pid  int
 }
 
 // sample is what one target did in one stretch of time.
@@ -34,7 +44,8 @@ type sample struct {
 	errors    int
 	firstErr  error
 	elapsed   time.Duration
-	cpu       time.Duration // of the server's process
+	cpu       time.Duration   // of the server's process
+	cpus      []time.Duration // of the target's counted processes
 	latencies []time.Duration
 }
 
@@ -62,6 +73,12 @@ func (s *sample) add(o sample) {
 	}
 	s.elapsed += o.elapsed
 	s.cpu += o.cpu
+	if s.cpus == nil {
+		s.cpus = make([]time.Duration, len(o.cpus))
+	}
+	for i, cpu := range o.cpus {
+		s.cpus[i] += cpu
+	}
 	s.latencies = append(s.latencies, o.latencies...)
 }
 
@@ -85,27 +102,39 @@ func drive(ctx context.Context, t *target, connections int, d time.Duration, kee
 	}
 	clients := make([]*client, connections)
 	for i := range clients {
-		clients[i] = &client{t: t, next: i * len(t.requests) / connections, keep: keepLatencies, ordinary: shared}
+		clients[i] = &client{t: t, next: i * visitors / connections, keep: keepLatencies, ordinary: shared}
 		clients[i].connect()
 	}
-	before := t.proc.cpu()
+	before, each := t.proc.cpu(), t.cpus()
 	start := time.Now()
 	deadline := start.Add(d)
 	var all sync.WaitGroup
 	for _, c := range clients {
 		all.Go(func() {
 			for ctx.Err() == nil && time.Now().Before(deadline) {
-				c.ask()
+				c.ask(ctx)
 			}
 		})
 	}
 	all.Wait()
-	total := sample{elapsed: time.Since(start), cpu: t.proc.cpu() - before}
+	total := sample{elapsed: time.Since(start), cpu: t.proc.cpu() - before, cpus: t.cpus()}
+	for i := range each {
+		total.cpus[i] -= each[i]
+	}
 	for _, c := range clients {
 		c.close()
 		total.add(c.seen)
 	}
 	return total
+}
+
+// cpus is the processor time that each of the counted processes has used.
+func (t *target) cpus() []time.Duration {
+	out := make([]time.Duration, len(t.counted))
+	for i, c := range t.counted {
+		out[i] = cpuOf(c.pid)
+	}
+	return out
 }
 
 // client is one connection. It speaks just enough HTTP/1.1 that the servers,
@@ -123,7 +152,7 @@ type client struct {
 }
 
 func (c *client) connect() {
-	if c.ordinary != nil {
+	if !c.lean() {
 		return
 	}
 	conn, err := net.Dial("tcp", c.t.addr)
@@ -133,6 +162,9 @@ func (c *client) connect() {
 	}
 	c.conn, c.r = conn, bufio.NewReader(conn)
 }
+
+// lean reports a client with a connection of its own.
+func (c *client) lean() bool { return c.ordinary == nil && c.t.call == nil }
 
 func (c *client) close() {
 	if c.conn != nil {
@@ -150,29 +182,39 @@ func (c *client) failed(err error) {
 	c.close()
 }
 
-func (c *client) ask() {
-	if c.conn == nil && c.ordinary == nil {
+func (c *client) ask(ctx context.Context) {
+	if c.conn == nil && c.lean() {
 		time.Sleep(10 * time.Millisecond)
 		if c.connect(); c.conn == nil {
 			return
 		}
 	}
-	request := c.t.requests[c.next]
-	c.next = (c.next + 1) % len(c.t.requests)
+	n := c.next
+	c.next = (c.next + 1) % visitors
 	start := time.Now()
-	status, err := c.exchange(request, start)
-	if err != nil {
+	if err := c.once(ctx, n, start); err != nil {
 		c.failed(err)
-		return
-	}
-	if status != http.StatusOK || !bytes.Contains(c.body, c.t.want) {
-		c.failed(fmt.Errorf("status %d: %.300s", status, c.body))
 		return
 	}
 	c.seen.requests++
 	if c.keep {
 		c.seen.latencies = append(c.seen.latencies, time.Since(start))
 	}
+}
+
+// once asks about one visitor's order and judges the answer.
+func (c *client) once(ctx context.Context, n int, now time.Time) error {
+	if c.t.call != nil {
+		return c.t.call(ctx, n)
+	}
+	status, err := c.exchange(c.t.requests[n], now)
+	if err != nil {
+		return err
+	}
+	if status != http.StatusOK || !bytes.Contains(c.body, c.t.want) {
+		return fmt.Errorf("status %d: %.300s", status, c.body)
+	}
+	return nil
 }
 
 // exchange sends one request and reads the answer into c.body.

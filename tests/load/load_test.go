@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"errors"
 	"flag"
-	"fmt"
 	"io"
 	"os"
 	"strings"
@@ -16,12 +15,10 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// The bare gin peer is this program again, in a process of its own.
+// The bare gin peer and the upstream are this program again, in processes of
+// their own.
 func TestMain(m *testing.M) {
-	if len(os.Args) == 2 && os.Args[1] == ginCommand {
-		fmt.Fprintln(os.Stderr, serveGin())
-		os.Exit(1)
-	}
+	hidden()
 	os.Exit(m.Run())
 }
 
@@ -83,6 +80,29 @@ func TestLoad(t *testing.T) {
 			t.Fatalf("printed %v, want one target without errors", got)
 		}
 		positive(t, got[0], "requests")
+	})
+
+	t.Run("a read goes through gate and provider", func(t *testing.T) {
+		got := lines(t, "-server", server, "-dir", dir, "-hop", "-seconds", "0.3", "-connections", "4", "-client", "net/http")
+		names := []string{"direct", "provider", "gate", "gate, no disk"}
+		each := 2*len(names) - 1 // and a ratio for all but the first
+		if len(got) != 2*each {
+			t.Fatalf("printed %d lines, want %d at 4 connections and as many at 1: %v", len(got), each, got)
+		}
+		for i, line := range got {
+			at := i % each
+			switch {
+			case at >= len(names):
+				if line["target"] != names[1+at-len(names)] || line["peer"] != "direct" {
+					t.Errorf("line %d is %v, want how %s compares", i, line, names[1+at-len(names)])
+				}
+				positive(t, line, "throughput_ratio", "throughput_goal")
+			case line["target"] != names[at] || line["errors"] != 0.0:
+				t.Errorf("line %d is %v, want %s without errors", i, line, names[at])
+			default:
+				positive(t, line, "requests", "requests_per_second", "p50_ms")
+			}
+		}
 	})
 
 	t.Run("memory is watched", func(t *testing.T) {

@@ -5,6 +5,7 @@
 //	go run ./tests/load -peers opa       # fewer peers; -peers "" for none
 //	go run ./tests/load -idle            # memory of the demo with nothing to do
 //	go run ./tests/load -soak 10m        # memory over ten minutes of load
+//	go run ./tests/load -hop             # a read through gate and provider, beside the upstream called directly
 //
 // Each asks POST /v1/sites/{site}/decisions, where a decision is answered once
 // its token was verified and its record is on disk, or the peer's like of it.
@@ -28,10 +29,7 @@ import (
 )
 
 func main() {
-	if len(os.Args) == 2 && os.Args[1] == ginCommand {
-		fmt.Fprintln(os.Stderr, serveGin())
-		os.Exit(1)
-	}
+	hidden()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	err := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
 	stop()
@@ -40,6 +38,15 @@ func main() {
 		os.Exit(2)
 	case err != nil:
 		fmt.Fprintln(os.Stderr, "load:", err)
+		os.Exit(1)
+	}
+}
+
+// hidden runs the server that this program was started for by itself, if it was.
+func hidden() {
+	serve := map[string]func() error{ginCommand: serveGin, upstreamCommand: serveUpstream}
+	if len(os.Args) == 2 && serve[os.Args[1]] != nil {
+		fmt.Fprintln(os.Stderr, serve[os.Args[1]]())
 		os.Exit(1)
 	}
 }
@@ -53,6 +60,7 @@ type options struct {
 	ordinary    bool // the client is net/http's
 	soak        time.Duration
 	idle        bool
+	hop         bool
 	server      string
 	baseline    string
 	dir         string
@@ -70,6 +78,7 @@ func parse(args []string, errs io.Writer) (options, error) {
 	f.StringVar(&client, "client", "lean", "lean, which leaves the machine to the servers, or net/http")
 	f.DurationVar(&o.soak, "soak", 0, "drive the server alone for so long and watch its memory")
 	f.BoolVar(&o.idle, "idle", false, "start the demo and look at its memory")
+	f.BoolVar(&o.hop, "hop", false, "measure a read through the gate and the provider, beside the upstream called directly")
 	f.StringVar(&o.server, "server", "", "a built server; built from this module when empty")
 	f.StringVar(&o.baseline, "baseline", "", "another built server, such as the one before a change, measured as a peer")
 	f.StringVar(&o.dir, "dir", "", "where the servers' folders are made, on the disk to be measured; the system's temporary folder when empty")
@@ -121,6 +130,9 @@ func run(ctx context.Context, args []string, out, errs io.Writer) (err error) {
 		if err := idle(ctx, o, dir, p); err != nil {
 			return err
 		}
+	}
+	if o.hop {
+		return hops(ctx, o, dir, p)
 	}
 	if o.soak > 0 {
 		return soak(ctx, o, dir, p)

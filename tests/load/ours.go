@@ -102,7 +102,8 @@ func buildServer(ctx context.Context, dir string) (binary string, err error) {
 // ours is the server under test, on a configuration of its own.
 type ours struct {
 	target
-	data string
+	data   string
+	tokens []string // the visitors'
 }
 
 // startOurs starts the built server with one site, its data on disk in dir.
@@ -140,6 +141,7 @@ func startOurs(ctx context.Context, binary, dir string) (*ours, error) {
 			p.stop()
 			return nil, err
 		}
+		o.tokens = append(o.tokens, token)
 		o.requests = append(o.requests, request(o.addr, "/v1/sites/"+siteID+"/decisions", token, body))
 	}
 	if err := p.answers(ctx, &o.target); err != nil {

@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -84,7 +85,7 @@ func (p *process) answers(ctx context.Context, t *target) error {
 		c := &client{t: t}
 		c.connect()
 		if c.conn != nil {
-			c.ask()
+			c.ask(ctx)
 			c.close()
 		}
 		if c.seen.requests > 0 {
@@ -115,19 +116,47 @@ func (p *process) stop() {
 }
 
 // cpu returns the processor time the server has used.
-func (p *process) cpu() time.Duration {
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.cmd.Process.Pid))
-	if err != nil {
-		return 0
-	}
-	// The second field is the command in brackets and may hold anything.
-	f := strings.Fields(string(b[bytes.LastIndexByte(b, ')')+1:]))
+func (p *process) cpu() time.Duration { return cpuOf(p.cmd.Process.Pid) }
+
+// cpuOf returns the processor time a process has used.
+func cpuOf(pid int) time.Duration {
+	f := stat(pid)
 	if len(f) < 13 {
 		return 0
 	}
 	user, _ := strconv.Atoi(f[11])
 	system, _ := strconv.Atoi(f[12])
 	return time.Duration(user+system) * clockTick
+}
+
+// stat returns the fields of /proc/PID/stat behind the second, which is the
+// command in brackets and may hold anything.
+func stat(pid int) []string {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return nil
+	}
+	return strings.Fields(string(b[bytes.LastIndexByte(b, ')')+1:]))
+}
+
+// child returns the process that p has started whose arguments begin with args.
+func (p *process) child(args ...string) (int, error) {
+	begin := "\x00" + strings.Join(args, "\x00") + "\x00"
+	found, err := filepath.Glob("/proc/[0-9]*")
+	if err != nil {
+		return 0, err
+	}
+	for _, dir := range found {
+		pid, err := strconv.Atoi(filepath.Base(dir))
+		if f := stat(pid); err != nil || len(f) < 2 || f[1] != strconv.Itoa(p.cmd.Process.Pid) {
+			continue
+		}
+		line, _ := os.ReadFile(filepath.Join(dir, "cmdline"))
+		if _, rest, ok := bytes.Cut(line, []byte{0}); ok && bytes.HasPrefix(append([]byte{0}, rest...), []byte(begin)) {
+			return pid, nil
+		}
+	}
+	return 0, fmt.Errorf("%s has no child %s", p.cmd.Path, strings.Join(args, " "))
 }
 
 // memory is what a process has in memory, in bytes.

@@ -60,13 +60,7 @@ func (p *printer) result(r *result) {
 // ratio prints how the first result compares with a peer's. A p99 under 1 is
 // better than the peer's.
 func (p *printer) ratio(own, peer *result) {
-	var each []float64
-	for i := range own.turns {
-		if s := peer.turns[i].perSecond(); s > 0 {
-			each = append(each, own.turns[i].perSecond()/s)
-		}
-	}
-	throughput, p99, cpu := median(each), 0.0, 0.0
+	throughput, p99, cpu := own.throughput(peer), 0.0, 0.0
 	if theirs := peer.total.cpuPerRequest(); theirs > 0 {
 		cpu = float64(own.total.cpuPerRequest()) / float64(theirs)
 	}
@@ -87,6 +81,18 @@ func (p *printer) ratio(own, peer *result) {
 	}{own.name, peer.name, throughput, goals[peer.name], p99, cpu},
 		"%s / %s: %.2f times the requests/s%s, %.2f times the p99, %.2f times the CPU of a request",
 		own.name, peer.name, throughput, goal, p99, cpu)
+}
+
+// throughput is the median, over the turns, of how many times the peer's
+// requests per second r came to.
+func (r *result) throughput(peer *result) float64 {
+	var each []float64
+	for i := range r.turns {
+		if s := peer.turns[i].perSecond(); s > 0 {
+			each = append(each, r.turns[i].perSecond()/s)
+		}
+	}
+	return median(each)
 }
 
 func median(list []float64) float64 {
