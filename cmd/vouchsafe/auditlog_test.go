@@ -2,10 +2,14 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 
 	"vouchsafe/engine"
 	"vouchsafe/engine/audit"
@@ -49,6 +53,27 @@ func TestListAllTurnsPages(t *testing.T) {
 		if err != nil || n != test.want {
 			t.Errorf("listAll(limit %d) = %d decisions, %v: want %d", test.limit, n, err, test.want)
 		}
+	}
+}
+
+// A file of more checkpoints than are looked at keeps the newest of each site.
+func TestSpreadCheckpoints(t *testing.T) {
+	var notes [][]byte
+	for i := range 25 {
+		notes = append(notes, fmt.Appendf(nil, "vouchsafe-audit/shop\n%d\n", i))
+		if i < 3 {
+			notes = append(notes, fmt.Appendf(nil, "vouchsafe-audit/corner\n%d\n", i))
+		}
+	}
+	sizes := map[string][]string{}
+	for _, n := range spread(notes, 10) {
+		lines := strings.Split(string(n), "\n")
+		sizes[lines[0]] = append(sizes[lines[0]], lines[1])
+	}
+	want := map[string][]string{"vouchsafe-audit/corner": {"0", "1", "2"},
+		"vouchsafe-audit/shop": {"0", "3", "6", "9", "12", "15", "18", "21", "24"}}
+	if diff := cmp.Diff(want, sizes); diff != "" {
+		t.Errorf("sizes kept (-want +got):\n%s", diff)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -45,7 +46,8 @@ record is the first that was changed, removed, put elsewhere, put in or cut off.
 
 A log that stands alone is only checked to be whole in itself, and by the
 checkpoints it holds. Whoever owns both the log and its key can make both anew:
-hold it against checkpoints that were kept elsewhere, with --checkpoint.
+hold it against checkpoints that were kept elsewhere, with --checkpoint. A sink of format checkpoints
+keeps them there, the newest last.
 
 With --proof, check instead what audit prove wrote, on any machine, with nothing
 but the public key.
@@ -68,7 +70,7 @@ Exits 0 when nothing is wrong, 1 when something is, 2 when it could not be read.
 				if err != nil {
 					return output.Cannot(fmt.Errorf("reading the checkpoint: %w", err))
 				}
-				if notes = audit.SplitNotes(b); len(notes) == 0 {
+				if notes = spread(audit.SplitNotes(b), maxNotes); len(notes) == 0 {
 					return output.Cannot(fmt.Errorf("%s holds no checkpoint", checkpoint))
 				}
 			}
@@ -85,6 +87,31 @@ Exits 0 when nothing is wrong, 1 when something is, 2 when it could not be read.
 	cmd.MarkFlagsRequiredTogether("proof", "key")
 	cmd.MarkFlagsMutuallyExclusive("proof", "checkpoint")
 	return cmd
+}
+
+// maxNotes is how many checkpoints of a site a log is held against. One a minute
+// for years says no more: what the newest of them covers all of them cover, and
+// the others only narrow down where a change is.
+const maxNotes = 10_000
+
+// spread leaves of each site's checkpoints no more than most: the newest, and
+// others before it, evenly.
+func spread(notes [][]byte, most int) [][]byte {
+	origin := func(n []byte) string { site, _, _ := strings.Cut(string(n), "\n"); return site }
+	total := map[string]int{}
+	for _, n := range notes {
+		total[origin(n)]++
+	}
+	var kept [][]byte
+	left := maps.Clone(total)
+	for _, n := range notes {
+		site := origin(n)
+		left[site]--
+		if every := (total[site] + most - 1) / most; left[site]%every == 0 {
+			kept = append(kept, n)
+		}
+	}
+	return kept
 }
 
 // verified asks the running server, or else reads the files.

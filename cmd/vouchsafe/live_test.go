@@ -65,14 +65,20 @@ func say(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 // newestDecision sets a variable to the id of the first decision that the last
-// command listed as JSON.
+// command listed as JSON, and CONVERSATION to that of its conversation.
 func newestDecision(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 1 {
 		ts.Fatalf("usage: decision NAME")
 	}
-	var e struct{ Decision struct{ ID string } }
+	var e struct {
+		Decision struct {
+			ID    string
+			Input struct{ Conversation struct{ ID string } }
+		}
+	}
 	ts.Check(json.NewDecoder(strings.NewReader(ts.ReadFile("stdout"))).Decode(&e))
 	ts.Setenv(args[0], e.Decision.ID)
+	ts.Setenv("CONVERSATION", e.Decision.Input.Conversation.ID)
 }
 
 // shadowed waits until the running gate's candidate was asked at least so many

@@ -39,12 +39,16 @@ func replace(ts *testscript.TestScript, neg bool, args []string) {
 // and wants a status: `fetch STATUS METHOD URL TOKENFILE [TEXT]`. The answer must
 // hold the text, in its body or a header.
 func fetch(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) < 4 || len(args) > 5 {
-		ts.Fatalf("usage: fetch STATUS METHOD URL TOKENFILE [TEXT]")
+	if neg || len(args) < 4 || len(args) > 6 {
+		ts.Fatalf("usage: fetch STATUS METHOD URL TOKENFILE [TEXT [BODY]]")
 	}
 	var body io.Reader
 	if args[1] == http.MethodPost {
-		body = strings.NewReader(`{}`)
+		text := `{}`
+		if len(args) == 6 {
+			text = args[5]
+		}
+		body = strings.NewReader(text)
 	}
 	req, err := http.NewRequest(args[1], args[2], body)
 	ts.Check(err)
@@ -63,7 +67,7 @@ func fetch(ts *testscript.TestScript, neg bool, args []string) {
 	var all strings.Builder
 	resp.Header.Write(&all)
 	all.Write(got)
-	if len(args) == 5 && !strings.Contains(all.String(), args[4]) {
+	if len(args) >= 5 && !strings.Contains(all.String(), args[4]) {
 		ts.Fatalf("%s %s: the answer lacks %q:\n%s", args[1], args[2], args[4], all.String())
 	}
 }

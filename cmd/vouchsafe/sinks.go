@@ -23,11 +23,14 @@ func (a *app) startSinks(ctx context.Context, sinks []config.Sink, registry prom
 		if err != nil {
 			return fmt.Errorf("the sink %s: %w", c.Name, err)
 		}
-		render := sink.Records(c.Personal)
-		if c.Format != "records" {
-			render = sink.Documents(export.Format(c.Format), export.Options{Personal: c.Personal, Version: version()})
+		source := sink.Documents(export.Format(c.Format), export.Options{Personal: c.Personal, Version: version()})
+		switch c.Format {
+		case config.SinkRecords:
+			source = sink.Records(c.Personal)
+		case config.SinkCheckpoints:
+			source = sink.Checkpoints(c.Kind == "file")
 		}
-		s, err := sink.New(sink.Options{Name: c.Name, Kind: c.Kind, Sites: c.Sites, Render: render,
+		s, err := sink.New(sink.Options{Name: c.Name, Kind: c.Kind, Sites: c.Sites, Source: source,
 			Log: a.audit, State: a.state, Clock: time.Now, Logger: a.log}, target)
 		if err != nil {
 			return err
@@ -91,7 +94,7 @@ type sinkMetrics struct {
 func newSinkMetrics(sinks []*sink.Sink) *sinkMetrics {
 	desc := func(name, help string) *prometheus.Desc { return prometheus.NewDesc(name, help, []string{"sink"}, nil) }
 	return &sinkMetrics{sinks: sinks,
-		behind: desc("vouchsafe_sink_behind", "Records that are still to be sent."),
+		behind: desc("vouchsafe_sink_behind", "Records that are still to be sent, or to be covered by a checkpoint that is."),
 		sent:   desc("vouchsafe_sink_sent_total", "Records sent since the start."),
 		missed: desc("vouchsafe_sink_missed_total", "Records that the log dropped by their age before they were sent."),
 		failed: desc("vouchsafe_sink_failing", "1 while nothing can be sent.")}

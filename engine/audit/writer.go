@@ -117,10 +117,8 @@ func (l *Log) commit(batch []*store.Pending[*item]) error {
 		}
 		g.portion.tree = g.tree
 	}
-	if len(stage) > 0 {
-		close(l.changed)
-		l.changed = make(chan struct{})
-	}
+	close(l.changed) // by a checkpoint alone, too
+	l.changed = make(chan struct{})
 	return nil
 }
 

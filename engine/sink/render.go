@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"strconv"
 	"time"
 
@@ -11,8 +12,79 @@ import (
 	"vouchsafe/engine/export"
 )
 
-// Render makes a record of an item; ok is false for one that is not sent.
-type Render func(log Log, it audit.Item) (r Record, ok bool, err error)
+// Source is what of the log a sink sends, and how.
+type Source struct {
+	// next reads what comes behind the first records of a site, and says behind
+	// how many what comes next is.
+	next func(log Log, site string, from uint64) (batch []Record, next uint64, err error)
+	// drops says that what the log drops by age cannot be sent any more.
+	drops bool
+}
+
+// render makes a record of an item; ok is false for one that is not sent.
+type render func(log Log, it audit.Item) (r Record, ok bool, err error)
+
+var errFull = errors.New("the batch is full")
+
+// source sends what render makes of each item.
+func (render render) source() Source {
+	return Source{drops: true, next: func(log Log, site string, from uint64) (batch []Record, next uint64, err error) {
+		size := 0
+		next, err = log.Scan(site, from, func(it audit.Item) error {
+			if len(batch) >= batchRecords || size >= batchBytes {
+				return errFull
+			}
+			r, ok, err := render(log, it)
+			if err != nil {
+				return err
+			}
+			if ok {
+				batch = append(batch, r)
+				size += len(r.Body)
+			}
+			return nil
+		})
+		if errors.Is(err, errFull) {
+			err = nil
+		}
+		return batch, next, err
+	}}
+}
+
+// Checkpoints sends the signed states of the sites' logs and nothing of what is
+// in them: as they were signed when plain, for a file that `vouchsafe audit verify
+// --checkpoint` reads, else in JSON.
+func Checkpoints(plain bool) Source {
+	return Source{next: func(log Log, site string, from uint64) (batch []Record, next uint64, err error) {
+		next = from
+		err = log.Notes(site, from, func(size uint64, note string) error {
+			if len(batch) >= batchRecords {
+				return errFull
+			}
+			r := Record{ID: fmt.Sprintf("%s/checkpoint/%d", site, size), Kind: "checkpoint"}
+			if plain {
+				r.Body = bytes.TrimRight([]byte(note), "\n")
+			} else if r.Body, err = encode(signed{r.ID, site, r.Kind, size, note}); err != nil {
+				return err
+			}
+			batch, next = append(batch, r), size
+			return nil
+		})
+		if errors.Is(err, errFull) {
+			err = nil
+		}
+		return batch, next, err
+	}}
+}
+
+// signed is a checkpoint as it is sent.
+type signed struct {
+	ID         string `json:"id"`
+	Site       string `json:"site"`
+	Kind       string `json:"kind"`
+	Size       uint64 `json:"size"` // of the log, in records
+	Checkpoint string `json:"checkpoint"`
+}
 
 // event is a record as it is sent, whole.
 type event struct {
@@ -26,8 +98,8 @@ type event struct {
 
 // Records renders every record as it was written: decisions, outcomes and acts.
 // Without the personal part, whom they are about is left out.
-func Records(personal bool) Render {
-	return func(_ Log, it audit.Item) (Record, bool, error) {
+func Records(personal bool) Source {
+	return render(func(_ Log, it audit.Item) (Record, bool, error) {
 		r := start(it)
 		e := event{ID: r.ID, Site: it.Site, Number: it.Seq, Written: r.Time, Kind: r.Kind}
 		switch {
@@ -55,13 +127,13 @@ func Records(personal bool) Render {
 		var err error
 		r.Body, err = encode(e)
 		return r, err == nil, err
-	}
+	}).source()
 }
 
 // Documents renders each decision as one document of a format, once it is
 // complete: a denial at once, what was permitted with its outcome.
-func Documents(f export.Format, o export.Options) Render {
-	return func(log Log, it audit.Item) (Record, bool, error) {
+func Documents(f export.Format, o export.Options) Source {
+	return render(func(log Log, it audit.Item) (Record, bool, error) {
 		r := start(it)
 		var e audit.Entry
 		switch {
@@ -82,7 +154,7 @@ func Documents(f export.Format, o export.Options) Render {
 		var err error
 		r.Body, err = export.Append(nil, f, &e, o)
 		return r, err == nil, err
-	}
+	}).source()
 }
 
 func start(it audit.Item) Record {

@@ -31,6 +31,7 @@ type Log interface {
 	Range(site string) (from, end uint64)
 	Scan(site string, from uint64, fn func(audit.Item) error) (next uint64, err error)
 	Show(id string) (audit.Entry, error)
+	Notes(site string, size uint64, fn func(size uint64, note string) error) error
 	Changed() <-chan struct{}
 }
 
@@ -43,11 +44,11 @@ type Target interface {
 
 // Record is one record on its way.
 type Record struct {
-	ID   string // unique, and the same however often it is sent: SITE/NUMBER
-	Kind string // decision, outcome or act
+	ID   string // unique, and the same however often it is sent: SITE/NUMBER, or SITE/checkpoint/SIZE
+	Kind string // decision, outcome, act or checkpoint
 	Time time.Time
 	Deny bool   // a decision that denies
-	Body []byte // one JSON document, without a line's end
+	Body []byte // one JSON document, or a checkpoint as it was signed; without the last line's end
 }
 
 // Options describe a sink.
@@ -55,7 +56,7 @@ type Options struct {
 	Name   string
 	Kind   string   // of its target, for the status
 	Sites  []string // whose records; every site's and the gate's own when empty
-	Render Render
+	Source Source
 	Log    Log
 	State  *store.DB
 	Clock  func() time.Time
@@ -78,7 +79,7 @@ const (
 type Status struct {
 	Name   string `json:"name"`
 	Kind   string `json:"kind"`
-	Behind uint64 `json:"behind"` // records that are still to be sent
+	Behind uint64 `json:"behind"` // records that are still to be sent, or to be covered by a checkpoint that is
 	Sent   uint64 `json:"sent"`   // since the start
 	// Missed are records that the log dropped, by age, before they were sent.
 	Missed uint64    `json:"missed,omitempty"`
@@ -159,8 +160,6 @@ func (s *Sink) round(ctx context.Context) (sent bool, err error) {
 	return sent, nil
 }
 
-var errFull = errors.New("the batch is full")
-
 // batch sends the next records of one site.
 func (s *Sink) batch(ctx context.Context, site string) (sent bool, err error) {
 	s.mu.Lock()
@@ -174,26 +173,11 @@ func (s *Sink) batch(ctx context.Context, site string) (sent bool, err error) {
 		return false, nil
 	}
 	missed := uint64(0)
-	if from < first {
+	if from < first && s.o.Source.drops {
 		missed, from = first-from, first
 	}
-	var batch []Record
-	size := 0
-	next, err := s.o.Log.Scan(site, from, func(it audit.Item) error {
-		if len(batch) >= batchRecords || size >= batchBytes {
-			return errFull
-		}
-		r, ok, err := s.o.Render(s.o.Log, it)
-		if err != nil {
-			return err
-		}
-		if ok {
-			batch = append(batch, r)
-			size += len(r.Body)
-		}
-		return nil
-	})
-	if err != nil && !errors.Is(err, errFull) {
+	batch, next, err := s.o.Source.next(s.o.Log, site, from)
+	if err != nil {
 		return false, fmt.Errorf("reading the log of site %s: %w", site, err)
 	}
 	if len(batch) > 0 {

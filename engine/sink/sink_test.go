@@ -89,6 +89,20 @@ func (p *paper) Show(id string) (audit.Entry, error) {
 	return audit.Entry{}, audit.ErrNotFound
 }
 
+// Notes has a checkpoint after every fourth record.
+func (p *paper) Notes(site string, size uint64, fn func(uint64, string) error) error {
+	_, end := p.Range(site)
+	for n := uint64(4); n <= end; n += 4 {
+		if n <= size {
+			continue
+		}
+		if err := fn(n, fmt.Sprintf("vouchsafe-audit/%s\n%d\nroot\n\n— sig\n", site, n)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func (p *paper) Changed() <-chan struct{} {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -145,7 +159,7 @@ func state(t *testing.T) *store.DB {
 // running runs a sink until the returned function is called.
 func running(t *testing.T, p *paper, db *store.DB, target sink.Target, change func(*sink.Options)) (*sink.Sink, func()) {
 	t.Helper()
-	o := sink.Options{Name: "s", Kind: "drawer", Render: sink.Records(false), Log: p, State: db, Clock: time.Now, Logger: slog.New(slog.DiscardHandler)}
+	o := sink.Options{Name: "s", Kind: "drawer", Source: sink.Records(false), Log: p, State: db, Clock: time.Now, Logger: slog.New(slog.DiscardHandler)}
 	if change != nil {
 		change(&o)
 	}
@@ -276,7 +290,7 @@ func TestADeadTarget(t *testing.T) {
 func TestWhatIsSent(t *testing.T) {
 	for _, c := range []struct {
 		name     string
-		render   sink.Render
+		source   sink.Source
 		want     int
 		personal bool
 	}{
@@ -290,7 +304,7 @@ func TestWhatIsSent(t *testing.T) {
 			p, db, d := newPaper(), state(t), newDrawer()
 			p.add("corner", 4)
 			p.add("shop", 4)
-			s, stop := running(t, p, db, d, func(o *sink.Options) { o.Render, o.Sites = c.render, []string{"shop"} })
+			s, stop := running(t, p, db, d, func(o *sink.Options) { o.Source, o.Sites = c.source, []string{"shop"} })
 			d.until(t, d.has(c.want))
 			stop()
 			if st := s.Status(); st.Behind != 0 {
@@ -316,5 +330,46 @@ func TestWhatIsSent(t *testing.T) {
 				t.Errorf("the person is missing: %s", d.got[0].Body)
 			}
 		})
+	}
+}
+
+// Checkpoints are sent each once, in order, as they were signed, also those that
+// were signed while the target was away and whose records are dropped by now; how
+// many records none of them covers is what the sink is behind.
+func TestCheckpointsAreSent(t *testing.T) {
+	for _, plain := range []bool{true, false} {
+		p, db, d := newPaper(), state(t), newDrawer()
+		p.add("shop", 4*300)
+		p.mu.Lock()
+		p.from["shop"] = 1000
+		p.mu.Unlock()
+		change := func(o *sink.Options) { o.Source = sink.Checkpoints(plain) }
+		_, stop := running(t, p, db, d, change)
+		d.until(t, d.has(300))
+		stop()
+		p.add("shop", 6) // one more checkpoint, and two records behind it
+		s, stop := running(t, p, db, d, change)
+		d.until(t, d.has(301))
+		stop()
+		for i, r := range d.got {
+			size := 4 * (i + 1)
+			text := string(r.Body) + "\n"
+			if !plain {
+				var got struct {
+					ID, Site, Kind, Checkpoint string
+					Size                       int
+				}
+				if err := json.Unmarshal(r.Body, &got); err != nil || got.ID != r.ID || got.Kind != "checkpoint" || got.Site != "shop" || got.Size != size {
+					t.Fatalf("%s: %v", r.Body, err)
+				}
+				text = got.Checkpoint
+			}
+			if want := fmt.Sprintf("vouchsafe-audit/shop\n%d\nroot\n\n— sig\n", size); text != want || r.ID != fmt.Sprintf("shop/checkpoint/%d", size) {
+				t.Fatalf("%s is %q, want %q", r.ID, text, want)
+			}
+		}
+		if st := s.Status(); len(d.got) != 301 || st.Behind != 2 || st.Missed != 0 {
+			t.Errorf("%d were sent, status %+v; want 301, two records behind and none missed", len(d.got), st)
+		}
 	}
 }

@@ -18,13 +18,19 @@ type Sink struct {
 	Name     string    // name: of the sink's place in the log, unique; a new name begins with the oldest record
 	Kind     string    // kind: file, webhook or syslog
 	Sites    []string  // sites: whose records; default every site's and the gate's own
-	Format   string    // format: records (default: decisions, outcomes and acts as written), opa or ocsf
+	Format   string    // format: records (default: decisions, outcomes and acts as written), opa, ocsf or checkpoints
 	Personal bool      // personal: whom each record is about, too; default false
 	Path     string    // path: of a file
 	URL      string    // url: of a webhook; https, unless on this machine
 	Secret   KeySource // secret_file or secret_env: what a webhook's deliveries are signed with, at least 32 bytes
 	Address  string    // address: of a syslog: unix:PATH, udp://HOST:PORT, tcp://HOST:PORT or tls://HOST:PORT
 }
+
+// Formats that are not an export's.
+const (
+	SinkRecords     = "records"
+	SinkCheckpoints = "checkpoints"
+)
 
 const minSinkSecret = 32
 
@@ -42,7 +48,7 @@ func (p *parser) sinks(root section, c *Config) {
 			continue
 		}
 		out := Sink{Name: s.required("name", "a name for the status"), Kind: s.choice("kind", "", "file", "webhook", "syslog"),
-			Format: s.choice("format", "records", "records", string(export.OPA), string(export.OCSF)), Personal: s.truth("personal")}
+			Format: s.choice("format", SinkRecords, SinkRecords, string(export.OPA), string(export.OCSF), SinkCheckpoints), Personal: s.truth("personal")}
 		if out.Name != "" && !sinkName.MatchString(out.Name) {
 			s.fail("name", "must be lower-case letters, digits and dashes")
 		}
@@ -50,6 +56,9 @@ func (p *parser) sinks(root section, c *Config) {
 			s.fail("name", "is also the name of the sink on line %d", first)
 		} else {
 			names[out.Name] = n.Line
+		}
+		if out.Format == SinkCheckpoints && s.has("personal") {
+			s.fail("personal", "is for records: a checkpoint holds nobody")
 		}
 		if !s.has("kind") {
 			s.fail("kind", "is missing: file, webhook or syslog")

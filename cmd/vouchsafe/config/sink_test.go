@@ -25,7 +25,8 @@ func TestSinkRefusals(t *testing.T) {
 		{"no address", "{name: a, kind: syslog, address: logs.example}", "9: sinks[0].address: must be unix:PATH, udp://HOST:PORT, tcp://HOST:PORT or tls://HOST:PORT"},
 		{"people in clear", "{name: a, kind: syslog, address: \"tcp://logs.example:514\", personal: true}", "9: sinks[0].personal: must not leave this machine in clear: use tls://"},
 		{"another site", "{name: a, kind: file, path: a, sites: [shp]}", "9: sinks[0].sites[0]: is not the id of a site in this file"},
-		{"another format", "{name: a, kind: file, path: a, format: xml}", "9: sinks[0].format: must be records, opa or ocsf"},
+		{"another format", "{name: a, kind: file, path: a, format: xml}", "9: sinks[0].format: must be records, opa, ocsf or checkpoints"},
+		{"nobody to send", "{name: a, kind: file, path: a, format: checkpoints, personal: true}", "9: sinks[0].personal: is for records: a checkpoint holds nobody"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			_, err := config.Parse("c.yaml", []byte(least+"sinks: ["+c.sinks+"]\n"), dir)
