@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"sync"
@@ -197,6 +198,9 @@ func (s *segment) load() error {
 		if v := meta.Get([]byte(sealKey)); v != nil {
 			return s.loadSeal(v)
 		}
+		if err := fetch(s.path); err != nil {
+			return err
+		}
 		for site, p := range s.sites {
 			if err := p.scan(tx, site, s.public); err != nil {
 				return fmt.Errorf("site %s: %w", site, err)
@@ -204,6 +208,18 @@ func (s *segment) load() error {
 		}
 		return nil
 	})
+}
+
+// fetch reads a file from its beginning to its end and keeps nothing: what is then
+// read through the map in the order of a tree comes from memory, and not a page
+// at a time from the disk.
+func fetch(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(io.Discard, f)
+	return errors.Join(err, f.Close())
 }
 
 func (s *segment) loadSeal(v []byte) error {
