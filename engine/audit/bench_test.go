@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -94,4 +95,59 @@ func BenchmarkRaw(b *testing.B) {
 		})
 	})
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "decisions/s")
+}
+
+// BenchmarkHalfLoad is how long a decision takes to be durable while decisions
+// come at half the rate that 128 waiting callers reach, evenly: the 99th
+// percentile and the median, in times of what one decision alone takes, which is
+// one commit. One turn is enough: -benchtime 1x.
+func BenchmarkHalfLoad(b *testing.B) {
+	l, err := Open(filepath.Join(b.TempDir(), "audit"), Options{Master: master})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer l.Close()
+	decide := func(i int) error {
+		d := &Decision{Decision: engine.Decision{ID: engine.NewID("d", time.Now()), Time: time.Now(), Allow: true, Policy: "2ab01551d0a17893"},
+			Site: "shop", Input: question(ordinary(i))}
+		return l.Decision(context.Background(), d)
+	}
+	for b.Loop() {
+		alone := make([]time.Duration, 500)
+		for i := range alone {
+			begun := time.Now()
+			if err := decide(i); err != nil {
+				b.Fatal(err)
+			}
+			alone[i] = time.Since(begun)
+		}
+		slices.Sort(alone)
+		commit := alone[len(alone)/2]
+
+		const most = 20_000
+		begun := time.Now()
+		share(b, most, decide)
+		every := 2 * time.Since(begun) / most
+
+		const n = 10_000
+		took := make([]time.Duration, n)
+		var wg sync.WaitGroup
+		begun = time.Now()
+		for i := range n {
+			due := begun.Add(time.Duration(i) * every)
+			time.Sleep(time.Until(due))
+			wg.Go(func() {
+				if err := decide(i); err != nil {
+					b.Error(err)
+				}
+				took[i] = time.Since(due) // and not since it could be sent
+			})
+		}
+		wg.Wait()
+		slices.Sort(took)
+		b.ReportMetric(float64(took[n*99/100])/float64(commit), "p99-commits")
+		b.ReportMetric(float64(took[n/2])/float64(commit), "p50-commits")
+		b.ReportMetric(float64(commit.Microseconds()), "us-commit")
+		b.ReportMetric(float64(time.Second)/float64(every), "decisions/s")
+	}
 }

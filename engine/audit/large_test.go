@@ -16,6 +16,7 @@ import (
 // BenchmarkLarge measures a log of 50,000 records, or of VOUCHSAFE_RECORDS, half of
 // them decisions and half their outcomes, once as it is, so -benchtime 1x will do:
 //
+//	disk-B/decision  the files' size, a decision with its outcome and index
 //	memory-B/record  what the process holds more than with an empty log
 //	open-ms          from the files to ready, nothing of them cached
 //	open-cached-ms   the same, all of them cached
@@ -69,6 +70,14 @@ func BenchmarkLarge(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
+	size := 0.0
+	for _, f := range files {
+		info, err := os.Stat(f)
+		if err != nil {
+			b.Fatal(err)
+		}
+		size += float64(info.Size())
+	}
 	forget := func() {
 		for _, f := range files {
 			if err := dropCached(f); err != nil {
@@ -80,6 +89,7 @@ func BenchmarkLarge(b *testing.B) {
 	for b.Loop() {
 		b.ReportMetric(memory, "memory-B/record")
 		b.ReportMetric(float64(len(files)), "segments")
+		b.ReportMetric(size/float64(decisions), "disk-B/decision")
 		for _, unit := range []string{"open-ms", "open-cached-ms"} {
 			if unit == "open-ms" {
 				forget()
