@@ -1,8 +1,7 @@
 package provider
 
 import (
-	"crypto/rand"
-	"encoding/base64"
+	"crypto/sha256"
 	"errors"
 	"io/fs"
 	"log/slog"
@@ -25,32 +24,28 @@ func PermitKeyFile(dir string) string { return filepath.Join(dir, "permit.keys")
 // at each start, so a voucher for an earlier run, or for another provider, is
 // for somebody else. The gate learns the name from the refusal.
 type admission struct {
-	audience string
-	keys     *keyring
-	now      func() time.Time
+	reader *voucher.Reader
+	keys   *keyring
+	now    func() time.Time
 
 	mu     sync.Mutex
-	used   [2]map[string]struct{} // this span's and the last one's
+	used   [2]map[usedID]struct{} // this span's and the last one's
 	turned time.Time
 }
+
+// usedID is the digest of a voucher's id, cut short: without a pointer, so that
+// however many there are, collecting garbage does not look at them.
+type usedID [16]byte
 
 // span is the longest that a voucher can still be good after its first use.
 const span = voucher.Life + voucher.Skew
 
 // maxUsed bounds the vouchers remembered for one span. Only those with a good
 // signature count, so nobody but the gate fills it.
-const maxUsed = 1 << 17
+const maxUsed = 1 << 20
 
 func newAdmission(keys *keyring, now func() time.Time) *admission {
-	var run [16]byte
-	rand.Read(run[:])
-	return &admission{
-		audience: base64.RawURLEncoding.EncodeToString(run[:]),
-		keys:     keys,
-		now:      now,
-		used:     [2]map[string]struct{}{{}, {}},
-		turned:   now(),
-	}
+	return &admission{reader: voucher.NewReader(), keys: keys, now: now, used: [2]map[usedID]struct{}{{}, {}}, turned: now()}
 }
 
 // admit uses up the voucher of a call, and returns the decision it is of.
@@ -61,16 +56,16 @@ func (a *admission) admit(signed string, c voucher.Call) (decision string, refus
 	if signed == "" {
 		return no(CodeVoucherMissing, "The call has no voucher of the gate's.")
 	}
-	v, err := a.keys.verify(signed, a.now())
+	v, err := a.reader.Verify(a.keys.now(), signed, a.now())
 	switch {
 	case errors.Is(err, voucher.ErrUnknownKey):
 		return no(CodeVoucherUnknownKey, "The voucher is signed with a key that this provider does not know.")
 	case errors.Is(err, voucher.ErrExpired):
 		return no(CodeVoucherExpired, "The voucher has expired, or the clocks of gate and provider differ.")
+	case errors.Is(err, voucher.ErrOtherRun):
+		return no(CodeVoucherAudience, "The voucher is for an earlier run of this provider, or for another.")
 	case err != nil:
 		return no(CodeVoucherInvalid, "The voucher is malformed, or its signature is wrong.")
-	case v.Audience != a.audience:
-		return no(CodeVoucherAudience, "The voucher is for an earlier run of this provider, or for another.")
 	}
 	if err := v.Covers(c); err != nil {
 		return no(CodeVoucherMismatch, "The voucher is for another call: "+err.Error()+".")
@@ -87,24 +82,26 @@ func (a *admission) admit(signed string, c voucher.Call) (decision string, refus
 
 // use remembers a voucher. fresh is false for one that was used before.
 func (a *admission) use(id string) (fresh, room bool) {
+	sum := sha256.Sum256([]byte(id))
+	key := usedID(sum[:len(usedID{})])
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if now := a.now(); now.Sub(a.turned) >= span {
-		a.used = [2]map[string]struct{}{{}, a.used[0]}
+		a.used = [2]map[usedID]struct{}{{}, a.used[0]}
 		if now.Sub(a.turned) >= 2*span {
 			a.used[1] = nil
 		}
 		a.turned = now
 	}
 	for _, seen := range a.used {
-		if _, ok := seen[id]; ok {
+		if _, ok := seen[key]; ok {
 			return false, true
 		}
 	}
 	if len(a.used[0]) >= maxUsed {
 		return true, false
 	}
-	a.used[0][id] = struct{}{}
+	a.used[0][key] = struct{}{}
 	return true, true
 }
 
@@ -138,18 +135,17 @@ func newKeyring(text, file string, log *slog.Logger) (*keyring, error) {
 	return k, k.readLocked()
 }
 
-// verify reads a voucher with the keys as they are now.
-func (k *keyring) verify(signed string, now time.Time) (voucher.Voucher, error) {
+// now is the keys as they are now.
+func (k *keyring) now() voucher.Keys {
 	k.mu.Lock()
+	defer k.mu.Unlock()
 	if k.file != "" && time.Since(k.looked) >= lookEvery {
 		k.looked = time.Now()
 		if err := k.readLocked(); err != nil {
 			k.log.Error("the permit keys cannot be read again; those of before stay", "cause", err)
 		}
 	}
-	keys := k.keys
-	k.mu.Unlock()
-	return keys.Verify(signed, now)
+	return k.keys
 }
 
 func (k *keyring) readLocked() error {

@@ -238,7 +238,7 @@ func TestPermitKeysChangeWhileServing(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := k.verify(signed, time.Now()); !errors.Is(err, want) {
+		if _, err := k.now().Verify(signed, time.Now()); !errors.Is(err, want) {
 			t.Errorf("%s: %v, want %v", why, err, want)
 		}
 	}

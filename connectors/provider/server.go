@@ -69,7 +69,7 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	path := r.URL.EscapedPath()
 	switch {
 	case path == "/healthz":
-		writeJSON(w, http.StatusOK, map[string]string{"status": "ok", "audience": s.admission.audience})
+		writeJSON(w, http.StatusOK, map[string]string{"status": "ok", "audience": s.admission.reader.Audience()})
 	case strings.HasPrefix(path, "/proxy/"):
 		if s.authorized(w, r, s.proxy) {
 			s.serveProxy(w, r, strings.TrimPrefix(path, "/proxy"))
@@ -128,7 +128,7 @@ func (s *server) serveProxy(w http.ResponseWriter, r *http.Request, path string)
 		Target: voucherTarget(path, r.URL.RawQuery), Headers: sentOn(r.Header), Body: body})
 	if refusal != nil {
 		s.log.Warn("call refused", "site", site, "connection", id, "method", r.Method, "code", refusal.Code)
-		w.Header().Set(headerAudience, s.admission.audience)
+		w.Header().Set(headerAudience, s.admission.reader.Audience())
 		refuse(w, http.StatusForbidden, refusal, refusal.Message)
 		return
 	}

@@ -5,6 +5,10 @@
 // 8037) whose claims describe the call. Whoever has the public key and receives
 // the call can tell that the gate permitted exactly this one; a key that merely
 // opens the door does not.
+//
+// A signature for each call is a large part of what a call costs, so a Reader
+// and a Signer agree on a key with a signature once, and the vouchers of that
+// session carry a message authentication code instead; see session.go.
 package voucher
 
 import (
@@ -19,6 +23,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
@@ -62,6 +67,9 @@ type claims struct {
 type Signer struct {
 	key ed25519.PrivateKey
 	id  string
+
+	mu      sync.Mutex
+	session *session // the last one; nil before there was any
 }
 
 // NewSigner makes a signer of the gate's permit key.
@@ -85,7 +93,7 @@ func (s *Signer) Public() string {
 func (s *Signer) Sign(audience, decision string, c Call, now time.Time) (string, error) {
 	var id [16]byte
 	rand.Read(id[:])
-	t := jwt.NewWithClaims(jwt.SigningMethodEdDSA, claims{
+	what := claims{
 		RegisteredClaims: jwt.RegisteredClaims{
 			ID:        base64.RawURLEncoding.EncodeToString(id[:]),
 			Audience:  jwt.ClaimStrings{audience},
@@ -99,7 +107,20 @@ func (s *Signer) Sign(audience, decision string, c Call, now time.Time) (string,
 		Headers:    headersDigest(c.Headers),
 		Body:       digest(c.Body),
 		Decision:   decision,
-	})
+	}
+	with, err := s.sessionWith(audience, now)
+	if err != nil {
+		return "", err
+	}
+	if with != nil {
+		return with.sign(what)
+	}
+	return s.sign(mediaType, what)
+}
+
+// sign makes a token of one of the types that the key signs.
+func (s *Signer) sign(mediaType string, c jwt.Claims) (string, error) {
+	t := jwt.NewWithClaims(jwt.SigningMethodEdDSA, c)
 	t.Header["typ"], t.Header["kid"] = mediaType, s.id
 	signed, err := t.SignedString(s.key)
 	if err != nil {
@@ -108,12 +129,13 @@ func (s *Signer) Sign(audience, decision string, c Call, now time.Time) (string,
 	return signed, nil
 }
 
-// Errors of Verify and Covers.
+// Errors of Verify and Covers. ErrOtherRun is a Reader's.
 var (
 	ErrInvalid    = errors.New("the voucher is malformed, or its signature is wrong")
 	ErrUnknownKey = errors.New("the voucher is signed with a key that is not known")
 	ErrExpired    = errors.New("the voucher has expired, or is from a time to come")
 	ErrOther      = errors.New("the voucher is for another call")
+	ErrOtherRun   = errors.New("the voucher is for another reader")
 )
 
 // Voucher is a voucher whose signature and time are good. Whether it is for the
@@ -156,20 +178,29 @@ func ParseKeys(text string) (Keys, error) {
 	return keys, nil
 }
 
-// Verify reads a voucher signed with one of the keys.
+// Verify reads a voucher signed with one of the keys, whoever it is for.
 func (k Keys) Verify(signed string, now time.Time) (Voucher, error) {
 	var c claims
+	if _, err := k.open(signed, mediaType, &c); err != nil {
+		return Voucher{}, err
+	}
+	return c.voucher(now)
+}
+
+// open reads the claims of a token of one type, signed with one of the keys,
+// and says which.
+func (k Keys) open(signed, mediaType string, c jwt.Claims) (id string, err error) {
 	parser := jwt.NewParser(
 		jwt.WithValidMethods([]string{jwt.SigningMethodEdDSA.Alg()}),
-		jwt.WithoutClaimsValidation(), // below, for the two errors are told apart
+		jwt.WithoutClaimsValidation(), // the caller's, for its errors are told apart
 		jwt.WithStrictDecoding(),
 	)
 	unknown := false
-	_, err := parser.ParseWithClaims(signed, &c, func(t *jwt.Token) (any, error) {
+	_, err = parser.ParseWithClaims(signed, c, func(t *jwt.Token) (any, error) {
 		if typ, _ := t.Header["typ"].(string); typ != mediaType {
 			return nil, ErrInvalid
 		}
-		id, _ := t.Header["kid"].(string)
+		id, _ = t.Header["kid"].(string)
 		key, ok := k[id]
 		if !ok {
 			unknown = true
@@ -179,18 +210,38 @@ func (k Keys) Verify(signed string, now time.Time) (Voucher, error) {
 	})
 	switch {
 	case unknown:
-		return Voucher{}, ErrUnknownKey
-	case err != nil, c.ID == "", len(c.Audience) != 1, c.IssuedAt == nil, c.ExpiresAt == nil:
+		return "", ErrUnknownKey
+	case err != nil:
+		return "", ErrInvalid
+	}
+	return id, nil
+}
+
+// voucher is the claims as a voucher, when they are complete and it is their
+// time.
+func (c claims) voucher(now time.Time) (Voucher, error) {
+	if c.ID == "" || len(c.Audience) != 1 {
 		return Voucher{}, ErrInvalid
+	}
+	if err := inTime(c.RegisteredClaims, Life, now); err != nil {
+		return Voucher{}, err
+	}
+	return Voucher{ID: c.ID, Audience: c.Audience[0], Decision: c.Decision, Expires: c.ExpiresAt.Time, c: c}, nil
+}
+
+// inTime checks the times of something that lives for so long at most.
+func inTime(c jwt.RegisteredClaims, life time.Duration, now time.Time) error {
+	if c.IssuedAt == nil || c.ExpiresAt == nil {
+		return ErrInvalid
 	}
 	issued, expires := c.IssuedAt.Time, c.ExpiresAt.Time
 	switch {
-	case expires.Sub(issued) > Life || !expires.After(issued):
-		return Voucher{}, ErrInvalid
+	case expires.Sub(issued) > life || !expires.After(issued):
+		return ErrInvalid
 	case !now.Before(expires), issued.After(now.Add(Skew)):
-		return Voucher{}, ErrExpired
+		return ErrExpired
 	}
-	return Voucher{ID: c.ID, Audience: c.Audience[0], Decision: c.Decision, Expires: expires, c: c}, nil
+	return nil
 }
 
 // Covers compares the voucher with a call. Its error is ErrOther with what
