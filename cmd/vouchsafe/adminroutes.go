@@ -28,6 +28,7 @@ func (a *app) adminRoutes() []httpapi.AdminRoute {
 		{Method: http.MethodPost, Path: "/v1/admin/sites/:site/checkpoint", Scope: httpapi.ScopeSite, Serve: a.adminCheckpoint},
 		{Method: http.MethodPost, Path: "/v1/admin/sites/:site/erasures", Scope: httpapi.ScopeSite, Serve: a.adminErase},
 		{Method: http.MethodPost, Path: "/v1/admin/audit/verify", MaxBody: maxCheckpoints, Serve: a.adminVerify},
+		{Method: http.MethodPost, Path: "/v1/admin/audit/retention", Serve: a.adminRetain},
 		{Method: http.MethodPost, Path: "/v1/admin/audit/backup", SocketOnly: true, Serve: a.adminBackup},
 		{Method: http.MethodGet, Path: "/v1/admin/sites/:site", Scope: httpapi.ScopeSite, Serve: a.adminSite},
 		{Method: http.MethodGet, Path: "/v1/admin/kb/:site/documents", Scope: httpapi.ScopeSite, Serve: a.adminDocuments},

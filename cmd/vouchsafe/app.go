@@ -68,8 +68,8 @@ type settings struct {
 }
 
 // auditOptions are those of the decision log.
-func auditOptions(k config.Keys) audit.Options {
-	return audit.Options{Master: k.Master[:], Checkpoint: k.Checkpoint}
+func auditOptions(k config.Keys, sites []siteSettings) audit.Options {
+	return audit.Options{Master: k.Master[:], Checkpoint: k.Checkpoint, SegmentAge: segmentAge(sites)}
 }
 
 // siteSettings is one site to be served.
@@ -82,6 +82,7 @@ type siteSettings struct {
 	// it is published.
 	knowledge    fs.FS
 	knowledgeURL string
+	retention    time.Duration // of its decisions; 0 is for ever
 }
 
 // app is an assembled gate.
@@ -95,6 +96,8 @@ type app struct {
 	doubts  *doubt.Watch
 	counts  *tally.Book
 	sinks   []*sink.Sink
+	confirm *confirm.Store
+	keeping retention // of the log
 	kb      *kb.Base
 	policy  *policy.Engine
 	rollout *rollout.Rollout
@@ -121,7 +124,7 @@ func assemble(ctx context.Context, s settings) (_ *app, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if a.audit, err = audit.Open(filepath.Join(s.data, auditDir), auditOptions(s.keys)); err != nil {
+	if a.audit, err = audit.Open(filepath.Join(s.data, auditDir), auditOptions(s.keys, s.sites)); err != nil {
 		return nil, err
 	}
 	a.sites.Store(&s.sites)
@@ -193,6 +196,7 @@ func assemble(ctx context.Context, s settings) (_ *app, err error) {
 		return nil, fmt.Errorf("recording what was not confirmed in time: %w", err)
 	}
 	a.regularly(ctx, lapseEvery, "what was not confirmed in time could not be recorded", confirmations.Lapse)
+	a.confirm = confirmations
 	conversations := conversation.New(a.state, g, confirmations, time.Now)
 	if err := a.settle(ctx, conversations); err != nil {
 		return nil, err
@@ -228,6 +232,7 @@ func assemble(ctx context.Context, s settings) (_ *app, err error) {
 		return nil, err
 	}
 	a.beside(ctx, a.rollout.Run)
+	a.beside(ctx, a.retainRegularly)
 	return a, nil
 }
 
@@ -392,6 +397,7 @@ func (a *app) health() httpapi.Health {
 	}
 	h.Degraded = append(h.Degraded, a.rollout.Problems()...)
 	h.Degraded = append(h.Degraded, a.sinkProblems(time.Now())...)
+	h.Degraded = append(h.Degraded, a.keeping.problems()...)
 	if a.reload != nil {
 		h.Degraded = append(h.Degraded, a.reload.Problems()...)
 	}

@@ -18,7 +18,7 @@ func (c *cli) auditCommand() *cobra.Command {
 	var data string
 	cmd := group("audit", "Read the decision log, prove it and keep it", c.auditListCommand(&data), c.auditShowCommand(&data), c.auditTailCommand(&data),
 		c.auditStoryCommand(&data), c.auditSummaryCommand(&data), c.auditActsCommand(&data), c.auditExportCommand(&data),
-		c.auditVerifyCommand(&data), c.auditProveCommand(&data), c.auditCheckpointCommand(&data), c.auditEraseCommand(&data), c.auditBackupCommand(&data))
+		c.auditVerifyCommand(&data), c.auditProveCommand(&data), c.auditCheckpointCommand(&data), c.auditEraseCommand(&data), c.auditRetainCommand(&data), c.auditBackupCommand(&data))
 	dataFlag(cmd, &data)
 	return cmd
 }

@@ -164,12 +164,13 @@ func printVerified(p *output.Printer, v audit.Verified) error {
 		fields = append(fields, output.Field{Name: "wrong", Value: t.String()})
 	}
 	fields = append(fields, output.Field{Name: "records", Value: strconv.FormatUint(v.Records, 10)})
-	if v.Dropped > 0 {
-		fields = append(fields, output.Field{Name: "dropped by retention", Value: strconv.FormatUint(v.Dropped, 10)})
-	}
 	fields = append(fields, output.Field{Name: "checkpoints", Value: strconv.Itoa(v.Checkpoints)})
 	for _, s := range v.Sites {
 		fields = append(fields, output.Field{Name: "site", Value: fmt.Sprintf("%s, %d records", s.Site, s.Size)})
+		if d := s.Dropped; d != nil {
+			fields = append(fields, output.Field{Name: "  dropped by retention", Value: fmt.Sprintf("the first %d, made from %s to %s, on record as %s",
+				d.Records, stamp(d.First), stamp(d.Last), d.Act)})
+		}
 	}
 	if err := p.Object(v, fields...); err != nil {
 		return err

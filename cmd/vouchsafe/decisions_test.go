@@ -30,7 +30,7 @@ func recordDecisions(ts *testscript.TestScript, neg bool, args []string) {
 	data := ts.MkAbs(args[0])
 	keys, err := keysBeside(data)
 	ts.Check(err)
-	log, err := audit.Open(filepath.Join(data, auditDir), auditOptions(keys))
+	log, err := audit.Open(filepath.Join(data, auditDir), auditOptions(keys, nil))
 	ts.Check(err)
 	start := time.Date(2026, 11, 20, 9, 0, 0, 0, time.UTC)
 	site := &engine.Site{ID: "demo", Tier: engine.Pro, MaxTokenLifetime: 15 * time.Minute}

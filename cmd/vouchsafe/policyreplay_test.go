@@ -43,7 +43,7 @@ func writeLog(t testing.TB, data string, total int) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	log, err := audit.Open(filepath.Join(data, auditDir), auditOptions(testKeys(t, data)))
+	log, err := audit.Open(filepath.Join(data, auditDir), auditOptions(testKeys(t, data), nil))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -33,10 +33,11 @@ func TestScripts(t *testing.T) {
 			return err
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exits":  exits,
-			"absent": absent,
-			"decide": recordDecisions,
-			"token":  editToken,
+			"exits":   exits,
+			"absent":  absent,
+			"decide":  recordDecisions,
+			"ancient": ancient,
+			"token":   editToken,
 
 			"freeport":       freePort,
 			"await":          await,

@@ -22,7 +22,7 @@ func sitesOf(c *config.Config, published keySets) ([]siteSettings, error) {
 		problems = append(problems, err)
 		ms, err := manifestsOf(s.Actions)
 		problems = append(problems, err)
-		out := siteSettings{site: s.Engine(), verifier: v, testMode: s.Tokens.TestMode, manifests: ms, knowledgeURL: s.KnowledgeURL}
+		out := siteSettings{site: s.Engine(), verifier: v, testMode: s.Tokens.TestMode, manifests: ms, knowledgeURL: s.KnowledgeURL, retention: s.Retention}
 		if s.Knowledge != "" {
 			out.knowledge = os.DirFS(s.Knowledge)
 		}

@@ -52,6 +52,10 @@ func (l *Log) Backup(ctx context.Context, out string) (Verified, error) {
 	if err := os.Mkdir(out, 0o700); err != nil {
 		return Verified{}, fmt.Errorf("making the backup's folder: %w", err)
 	}
+	// The oldest first, so that an act of retention is copied where its records
+	// are gone; and none while retention puts a file in another's place.
+	l.replacing.RLock()
+	defer l.replacing.RUnlock()
 	l.mu.RLock()
 	segments := slices.Clone(l.segments)
 	l.mu.RUnlock()

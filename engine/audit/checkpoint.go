@@ -43,12 +43,16 @@ func signerOf(site string, key ed25519.PrivateKey) (note.Signer, error) {
 		base64.StdEncoding.EncodeToString(append([]byte{1}, key.Seed()...))))
 }
 
-func sign(site string, size uint64, root tlog.Hash, key ed25519.PrivateKey) (Checkpoint, error) {
+// sign signs the state of a log, with extension lines below it.
+func sign(site string, size uint64, root tlog.Hash, key ed25519.PrivateKey, more ...string) (Checkpoint, error) {
 	signer, err := signerOf(site, key)
 	if err != nil {
 		return Checkpoint{}, fmt.Errorf("using the checkpoint key: %w", err)
 	}
 	text := fmt.Sprintf("%s%s\n%d\n%s\n", originPrefix, site, size, base64.StdEncoding.EncodeToString(root[:]))
+	for _, line := range more {
+		text += line + "\n"
+	}
 	msg, err := note.Sign(&note.Note{Text: text}, signer)
 	if err != nil {
 		return Checkpoint{}, fmt.Errorf("signing a checkpoint: %w", err)

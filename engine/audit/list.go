@@ -222,7 +222,7 @@ func (x *lister) findLate() error {
 			return err
 		}
 		var ids []string
-		if err := pt.each(x.site, seqs, func(f *form) error { ids = append(ids, string(f.id)); return nil }); err != nil {
+		if err := kept(pt.each(x.site, seqs, func(f *form) error { ids = append(ids, string(f.id)); return nil })); err != nil {
 			return err
 		}
 		for _, id := range ids {
@@ -273,6 +273,10 @@ func (x *lister) next() error {
 			}
 			return errFound
 		})
+		if errors.Is(err, errDropped) {
+			x.has = false // while we read; what is older went before
+			continue
+		}
 		if err != nil && !errors.Is(err, errFound) {
 			return err
 		}
@@ -395,7 +399,7 @@ func (l *Log) outcomeOf(site, id string, decision uint64) (o *Outcome, err error
 		if errors.Is(err, errFound) {
 			return o, nil
 		}
-		if err != nil {
+		if err = kept(err); err != nil {
 			return nil, fmt.Errorf("reading the outcome of decision %s: %w", id, err)
 		}
 	}
@@ -456,7 +460,7 @@ func (l *Log) Acts(site string, limit int) ([]Act, error) {
 			}
 			return err
 		})
-		if err != nil {
+		if err = kept(err); err != nil {
 			return nil, err
 		}
 	}

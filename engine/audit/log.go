@@ -53,9 +53,11 @@ type Options struct {
 	Store store.Options
 }
 
+// DefaultSegmentAge is the SegmentAge of Options that name none.
+const DefaultSegmentAge = 7 * 24 * time.Hour
+
 const (
-	defaultSegment    = 128 << 20
-	defaultSegmentAge = 7 * 24 * time.Hour
+	defaultSegment = 128 << 20
 	// idleFile is how long a sealed segment's file stays open unread.
 	idleFile = 10 * time.Minute
 )
@@ -83,6 +85,11 @@ type Log struct {
 	noted    map[string]uint64 // sizes of the newest checkpoints made by this process
 
 	lost atomic.Int64
+
+	retaining sync.Mutex   // one retention at a time
+	replacing sync.RWMutex // held to put a file in another's place; read-held by who reads the files as one
+	using     sync.RWMutex // read-held from when a person's key is taken until what it enciphers is on disk
+	step      func(string) // of retention, for tests
 }
 
 // Open opens or makes the log in the folder dir.
@@ -91,7 +98,7 @@ func Open(dir string, o Options) (_ *Log, err error) {
 		o.Segment = defaultSegment
 	}
 	if o.SegmentAge == 0 {
-		o.SegmentAge = defaultSegmentAge
+		o.SegmentAge = DefaultSegmentAge
 	}
 	if o.People == "" {
 		o.People = filepath.Join(filepath.Dir(dir), "people.db")
@@ -134,6 +141,9 @@ func Open(dir string, o Options) (_ *Log, err error) {
 		if err := l.openOne(n, i == len(numbers)-1); err != nil {
 			return nil, err
 		}
+	}
+	if err := l.checkDropped(); err != nil {
+		return nil, err
 	}
 	if ro {
 		return l, nil
@@ -453,6 +463,8 @@ func (l *Log) Decision(ctx context.Context, d *Decision) error {
 	if l.group == nil {
 		return store.Unavailable(store.ErrBroken)
 	}
+	l.using.RLock()
+	defer l.using.RUnlock()
 	buf := l.bufs.Get().(*[]byte)
 	defer l.bufs.Put(buf)
 	var key *personKey
@@ -477,6 +489,8 @@ func (l *Log) Outcome(ctx context.Context, site string, o Outcome) error {
 		return store.Unavailable(store.ErrBroken)
 	}
 	o.Version = formVersion
+	l.using.RLock()
+	defer l.using.RUnlock()
 	buf := l.bufs.Get().(*[]byte)
 	defer l.bufs.Put(buf)
 	var err error
@@ -528,6 +542,8 @@ func (l *Log) Act(ctx context.Context, a Act) (id string, err error) {
 		return "", store.Unavailable(store.ErrBroken)
 	}
 	a.Version, a.ID = formVersion, engine.NewID("a", a.Time)
+	l.using.RLock()
+	defer l.using.RUnlock()
 	b, err := l.sealer.act(ctx, nil, a)
 	if err != nil {
 		return "", unavailable(err)

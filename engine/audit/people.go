@@ -32,6 +32,7 @@ var (
 	peopleBucket = []byte("people") // personID -> keyID, then the ids of the person's addresses
 	masterBucket = []byte("master")
 	masterCheck  = []byte("check")
+	sweptKey     = []byte("swept") // how far records were gone when keys were last swept
 )
 
 // What a person is known by. An address and a subject are two people to the

@@ -135,6 +135,9 @@ func (l *Log) stored(site string, seq uint64) (record []byte, err error) {
 		}
 		err := pt.s.view(func(tx *bbolt.Tx) error {
 			b := tx.Bucket([]byte(recordsPrefix + site))
+			if b == nil && tx.Bucket([]byte(hashesPrefix+site)) != nil {
+				return ErrNotFound // dropped a moment ago
+			}
 			if b == nil {
 				return errForm
 			}
@@ -181,15 +184,11 @@ func (l *Log) hashReader(site string) tlog.HashReader {
 func (pt *part) hashes(site string, seq uint64) (out []byte, err error) {
 	err = pt.s.view(func(tx *bbolt.Tx) error {
 		var all []byte
-		if pt.bare {
-			b := tx.Bucket([]byte(hashesPrefix + site))
-			if b == nil {
-				return errForm
-			}
+		if b := tx.Bucket([]byte(recordsPrefix + site)); b != nil {
+			all = b.Get(seqKey(seq))
+		} else if b := tx.Bucket([]byte(hashesPrefix + site)); b != nil {
 			first := max(pt.from, seq/tileSize*tileSize)
-			if all = b.Get(seqKey(first)); all == nil {
-				return errForm
-			}
+			all = b.Get(seqKey(first))
 			for ; first < seq; first++ {
 				n := hashesOf(first) * treeHashSize
 				if len(all) < n {
@@ -197,12 +196,6 @@ func (pt *part) hashes(site string, seq uint64) (out []byte, err error) {
 				}
 				all = all[n:]
 			}
-		} else {
-			b := tx.Bucket([]byte(recordsPrefix + site))
-			if b == nil {
-				return errForm
-			}
-			all = b.Get(seqKey(seq))
 		}
 		n := hashesOf(seq) * treeHashSize
 		if len(all) < n {

@@ -73,14 +73,25 @@ func (l *Log) places(site string, pt *part, t term) ([]uint64, error) {
 	return out, nil
 }
 
+// errDropped means that retention has dropped the part's records, perhaps since
+// it was listed.
+var errDropped = errors.New("the records were dropped")
+
 // each reads records of the part by their numbers, in the order given. The form
-// is valid only until fn returns.
+// is valid only until fn returns. What retention has dropped is errDropped, and
+// fn has not been called.
 func (pt *part) each(site string, seqs []uint64, fn func(f *form) error) error {
-	if pt.bare || len(seqs) == 0 {
+	if pt.bare {
+		return errDropped
+	}
+	if len(seqs) == 0 {
 		return nil
 	}
 	return pt.s.view(func(tx *bbolt.Tx) error {
 		b := tx.Bucket([]byte(recordsPrefix + site))
+		if b == nil && tx.Bucket([]byte(hashesPrefix+site)) != nil {
+			return errDropped
+		}
 		var f form
 		for _, seq := range seqs {
 			if b == nil {
@@ -120,7 +131,7 @@ func readForm(f *form, site string, seq uint64, value []byte) error {
 func (l *Log) record(site string, seq uint64, fn func(f *form) error) error {
 	for _, pt := range l.parts(site) {
 		if seq >= pt.from && seq < pt.end {
-			return pt.each(site, []uint64{seq}, fn)
+			return kept(pt.each(site, []uint64{seq}, fn))
 		}
 	}
 	return fmt.Errorf("site %s has no record %d", site, seq)
@@ -135,11 +146,19 @@ func (l *Log) find(site string, t term, fn func(f *form) error) error {
 		if err != nil {
 			return err
 		}
-		if err := parts[i].each(site, seqs, fn); err != nil {
+		if err := kept(parts[i].each(site, seqs, fn)); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// kept takes what was dropped for what is not there.
+func kept(err error) error {
+	if errors.Is(err, errDropped) {
+		return nil
+	}
+	return err
 }
 
 // Item is one record of a site's log. One of Decision, Outcome and Act is set.
@@ -203,6 +222,10 @@ func (l *Log) Scan(site string, from uint64, fn func(Item) error) (next uint64, 
 				items = append(items, it)
 				return err
 			})
+			if errors.Is(err, errDropped) {
+				next = pt.end // while we read
+				break
+			}
 			if err != nil {
 				return next, err
 			}

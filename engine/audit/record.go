@@ -83,6 +83,9 @@ type Act struct {
 	// was refused.
 	From   string `json:"from,omitempty"`
 	Reason string `json:"reason,omitempty"`
+	// Statement is what was signed of records before they were dropped by their
+	// age: see Drop.
+	Statement string `json:"statement,omitempty"`
 }
 
 // Why a part of a record cannot be read.

@@ -76,8 +76,10 @@ type portion struct {
 	times []stretch
 	ids   span64
 	span  stretch
-	// bare says that retention has dropped the records and left the hashes.
+	// bare says that retention has dropped the records and left the hashes, and
+	// drop is what it signed of that.
 	bare bool
+	drop *Drop
 }
 
 func (p *portion) from() uint64 { return p.base.size }
@@ -85,12 +87,15 @@ func (p *portion) end() uint64  { return p.tree.size }
 
 // seal is what a sealed segment says of a site.
 type seal struct {
-	From  uint64 `json:"from"`
-	End   uint64 `json:"end"`
-	Tree  []byte `json:"tree"` // at the end
-	Bare  bool   `json:"bare,omitempty"`
-	IDs   [2]uint64
-	Times []int64 // pairs: of the whole, then of each block
+	From uint64 `json:"from"`
+	End  uint64 `json:"end"`
+	Tree []byte `json:"tree"` // at the end
+	Bare bool   `json:"bare,omitempty"`
+	// Dropped is what retention signed of the records that it dropped. A bare
+	// part has no ids and times.
+	Dropped string `json:"dropped,omitempty"`
+	IDs     [2]uint64
+	Times   []int64 // pairs: of the whole, then of each block
 }
 
 func seqKey(seq uint64) []byte { return binary.BigEndian.AppendUint64(nil, seq) }
@@ -238,6 +243,16 @@ func (s *segment) loadSeal(v []byte) error {
 		}
 		p.bare, p.ids = sl.Bare, span64{sl.IDs[0], sl.IDs[1]}
 		p.span = stretch{sl.Times[0], sl.Times[1]}
+		if p.bare {
+			d, err := parseDrop(site, sl.Dropped, s.public)
+			if err == nil && d.End < p.end() {
+				err = errNoDrop
+			}
+			if err != nil {
+				return fmt.Errorf("records %d to %d of site %s are gone: %w", p.from(), p.end()-1, site, err)
+			}
+			p.drop = &d
+		}
 		for i := 2; i < len(sl.Times); i += 2 {
 			p.times = append(p.times, stretch{sl.Times[i], sl.Times[i+1]})
 		}

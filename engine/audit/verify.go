@@ -18,8 +18,10 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"go.etcd.io/bbolt"
+	"golang.org/x/mod/sumdb/tlog"
 
 	"vouchsafe/engine/store"
 )
@@ -36,7 +38,7 @@ type Verification struct {
 // Verified is what Verify found.
 type Verified struct {
 	Records     uint64     `json:"records"` // read and hashed
-	Dropped     uint64     `json:"dropped"` // by retention: their hashes were
+	Dropped     uint64     `json:"dropped"` // whose hashes alone are there; Sites say by what act
 	Checkpoints int        `json:"checkpoints"`
 	Sites       []SiteLog  `json:"sites"`
 	Problems    []Tampered `json:"problems"`
@@ -46,6 +48,19 @@ type Verified struct {
 type SiteLog struct {
 	Site string `json:"site"`
 	Size uint64 `json:"size"`
+	// Dropped is what retention took from its beginning, nil for nothing.
+	Dropped *Dropped `json:"dropped,omitempty"`
+}
+
+// Dropped is what retention took from the beginning of a site's log, and the act
+// that accounts for all of it.
+type Dropped struct {
+	Records uint64    `json:"records"` // numbers 0 to Records-1
+	First   time.Time `json:"first"`   // when the oldest and the newest of them were made
+	Last    time.Time `json:"last"`
+	Act     string    `json:"act"` // that covers them all
+	By      string    `json:"by"`
+	At      time.Time `json:"at"`
 }
 
 // Tampered is one thing that is not as it was written. Of a site, the first
@@ -122,6 +137,8 @@ func VerifyFolder(ctx context.Context, dir string, v Verification) (Verified, er
 
 // Verify verifies the log while it is in use.
 func (l *Log) Verify(ctx context.Context, v Verification) (Verified, error) {
+	l.replacing.RLock()
+	defer l.replacing.RUnlock()
 	l.mu.RLock()
 	var files []readable
 	for _, s := range l.segments {
@@ -139,6 +156,15 @@ type portionState struct {
 	first     *Tampered
 	records   uint64
 	dropped   uint64
+	drop      *Drop     // what a bare part's seal says of it
+	acts      []dropAct // of retention
+}
+
+// dropAct is an act of retention in the log.
+type dropAct struct {
+	Act
+	seq  uint64
+	drop Drop
 }
 
 // segmentState is one segment, verified by itself.
@@ -176,6 +202,7 @@ func verify(ctx context.Context, files []readable, v Verification) (Verified, er
 
 	out := Verified{Problems: []Tampered{}, Sites: []SiteLog{}}
 	trees := map[string]*tree{}
+	gone := map[string]*goneRecords{}
 	lost := map[string]bool{} // sites with a problem: what comes after it says nothing
 	good := map[string]uint64{}
 	report := func(site string, t Tampered) {
@@ -229,6 +256,12 @@ func verify(ctx context.Context, files []readable, v Verification) (Verified, er
 			out.Records += p.records
 			out.Dropped += p.dropped
 			trees[site] = p.end
+			if gone[site] == nil {
+				gone[site] = &goneRecords{ends: map[uint64]tlog.Hash{}}
+			}
+			if at, what := gone[site].take(p); what != "" {
+				report(site, Tampered{Site: site, File: name, Record: &at, What: what})
+			}
 		}
 	}
 	for _, c := range v.Checkpoints {
@@ -242,7 +275,11 @@ func verify(ctx context.Context, files []readable, v Verification) (Verified, er
 		}
 	}
 	for _, site := range slices.Sorted(maps.Keys(trees)) {
-		out.Sites = append(out.Sites, SiteLog{site, trees[site].size})
+		dropped, at, what := gone[site].account()
+		if what != "" {
+			report(site, Tampered{Site: site, Record: &at, What: what})
+		}
+		out.Sites = append(out.Sites, SiteLog{site, trees[site].size, dropped})
 	}
 	return out, nil
 }
@@ -331,9 +368,13 @@ func (p *portionState) verify(tx *bbolt.Tx, file, site string, sealed json.RawMe
 			wrong(nil, "the file holds both the records and what is left of dropped ones")
 			return
 		}
+		if tx.Bucket([]byte(indexPrefix+site)) != nil {
+			wrong(nil, "the file holds the index of records that were dropped")
+			return
+		}
 		p.verifyTiles(tiles, wrong, reached)
 	} else if records != nil {
-		p.verifyRecords(records, site, x, wrong, reached)
+		p.verifyRecords(records, site, x, v.Public, wrong, reached)
 		if p.first == nil && isSealed {
 			if !sameIndex(tx.Bucket([]byte(indexPrefix+site)), x) {
 				wrong(nil, "the index of the file is not that of its records")
@@ -346,7 +387,7 @@ func (p *portionState) verify(tx *bbolt.Tx, file, site string, sealed json.RawMe
 		}
 	}
 	if p.first == nil && isSealed {
-		p.verifySeal(sealed, x, records == nil && tx.Bucket([]byte(hashesPrefix+site)) != nil, wrong)
+		p.verifySeal(sealed, site, x, records == nil && tx.Bucket([]byte(hashesPrefix+site)) != nil, v.Public, wrong)
 	}
 }
 
@@ -392,7 +433,7 @@ func (p *portionState) due(tx *bbolt.Tx, site string, v Verification, wrong func
 	return due
 }
 
-func (p *portionState) verifyRecords(b *bbolt.Bucket, site string, x *index, wrong func(*form, string), reached func()) {
+func (p *portionState) verifyRecords(b *bbolt.Bucket, site string, x *index, public ed25519.PublicKey, wrong func(*form, string), reached func()) {
 	var f form
 	var scratch, made []byte
 	written := int64(0)
@@ -439,6 +480,15 @@ func (p *portionState) verifyRecords(b *bbolt.Bucket, site string, x *index, wro
 		x.add(&f)
 		p.records++
 		reached()
+		if a, ok := actOf(&f); ok {
+			d, err := parseDrop(site, a.Statement, public)
+			if err != nil || d.End > f.seq {
+				p.end.size = before
+				wrong(&f, "it says that retention dropped records, and was not signed for that")
+				return
+			}
+			p.acts = append(p.acts, dropAct{a, f.seq, d})
+		}
 	}
 }
 
@@ -487,7 +537,7 @@ func sameIndex(b *bbolt.Bucket, x *index) bool {
 	return err == nil && k == nil
 }
 
-func (p *portionState) verifySeal(sealed json.RawMessage, x *index, bare bool, wrong func(*form, string)) {
+func (p *portionState) verifySeal(sealed json.RawMessage, site string, x *index, bare bool, public ed25519.PublicKey, wrong func(*form, string)) {
 	var got seal
 	if sealed == nil || json.Unmarshal(sealed, &got) != nil {
 		wrong(nil, "the file's seal says nothing of the site")
@@ -496,13 +546,25 @@ func (p *portionState) verifySeal(sealed json.RawMessage, x *index, bare bool, w
 	want := sealOf(&portion{base: p.base, tree: p.end}, x)
 	if bare {
 		// What is left of dropped records does not say when they were.
-		want.Bare, want.IDs, want.Times = true, got.IDs, got.Times
+		want.Bare, want.IDs, want.Times = true, [2]uint64{}, []int64{0, 0}
+		d, err := parseDrop(site, got.Dropped, public)
+		if err == nil && d.End < want.End {
+			err = errNoDrop
+		}
+		if err != nil {
+			end := p.end
+			p.end = p.base // the first of them is named
+			wrong(nil, fmt.Sprintf("records %d to %d are gone, and retention did not drop them: %v", want.From, want.End-1, err))
+			p.end = end
+			return
+		}
+		p.drop, want.Dropped = &d, got.Dropped
 	}
 	if asWritten, err := json.Marshal(got); err != nil || !bytes.Equal(asWritten, sealed) {
 		wrong(nil, "the file's seal was changed")
 		return
 	}
-	if got.From != want.From || got.End != want.End || got.Bare != want.Bare || got.IDs != want.IDs ||
+	if got.From != want.From || got.End != want.End || got.Bare != want.Bare || got.Dropped != want.Dropped || got.IDs != want.IDs ||
 		!bytes.Equal(got.Tree, want.Tree) || !slices.Equal(got.Times, want.Times) {
 		wrong(nil, fmt.Sprintf("the file's seal says other than its records: records were cut off or added (it was sealed with %d)", got.End))
 	}

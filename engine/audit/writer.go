@@ -247,6 +247,7 @@ func (l *Log) idle() {
 		return
 	}
 	l.tidied = time.Now()
+	l.roll() // where nobody asks for anything, records grow old all the same
 	l.mu.RLock()
 	var sealed, not []*segment
 	for _, s := range l.segments[:len(l.segments)-1] {

@@ -151,6 +151,29 @@ func (s *Store) due() (ids []string, err error) {
 	return ids, err
 }
 
+// Decisions are the decisions of a site that something here follows from yet:
+// those that asked for a yes which still waits, or whose ending has no record.
+func (s *Store) Decisions(site string) (ids []string, err error) {
+	now := s.clock()
+	err = s.db.View(func(tx *bbolt.Tx) error {
+		due := tx.Bucket(dueBucket)
+		if due == nil {
+			return nil
+		}
+		return due.ForEach(func(k, _ []byte) error {
+			if len(k) <= dueLen {
+				return nil
+			}
+			p, err := s.stored(tx, string(k[dueLen:]), now)
+			if err == nil && p != nil && p.Site == site {
+				ids = append(ids, p.Decision)
+			}
+			return err
+		})
+	})
+	return ids, err
+}
+
 // lapse ends one action, named by its key in dueBucket.
 func (s *Store) lapse(ctx context.Context, key string) error {
 	s.ending.Lock()

@@ -70,7 +70,10 @@ func (w *Watch) Settle(ctx context.Context, tell func(context.Context, Call) err
 	if err := w.write(ctx, ends); err != nil {
 		return out, fmt.Errorf("noting how far outcomes are settled: %w", err)
 	}
-	w.settled, w.ready = ends, true
+	w.mu.Lock()
+	w.settled = ends
+	w.mu.Unlock()
+	w.ready = true
 	return out, nil
 }
 

@@ -206,6 +206,14 @@ func (w *Watch) forget(decision string) {
 	delete(w.due, decision)
 }
 
+// Settled is the number of a site's first record that may still lack its
+// outcome: every permitted call recorded before has one.
+func (w *Watch) Settled(site string) uint64 {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.settled[site]
+}
+
 // Waiting is how many permitted calls have no outcome yet.
 func (w *Watch) Waiting() int {
 	w.mu.Lock()

@@ -15,10 +15,9 @@ import (
 // Source is what of the log a sink sends, and how.
 type Source struct {
 	// next reads what comes behind the first records of a site, and says behind
-	// how many what comes next is.
-	next func(log Log, site string, from uint64) (batch []Record, next uint64, err error)
-	// drops says that what the log drops by age cannot be sent any more.
-	drops bool
+	// how many what comes next is, and how many records between were missed,
+	// because the log has dropped them by their age.
+	next func(log Log, site string, from uint64) (batch []Record, next, missed uint64, err error)
 }
 
 // render makes a record of an item; ok is false for one that is not sent.
@@ -28,8 +27,8 @@ var errFull = errors.New("the batch is full")
 
 // source sends what render makes of each item.
 func (render render) source() Source {
-	return Source{drops: true, next: func(log Log, site string, from uint64) (batch []Record, next uint64, err error) {
-		size := 0
+	return Source{next: func(log Log, site string, from uint64) (batch []Record, next, missed uint64, err error) {
+		size, read := 0, uint64(0)
 		next, err = log.Scan(site, from, func(it audit.Item) error {
 			if len(batch) >= batchRecords || size >= batchBytes {
 				return errFull
@@ -42,12 +41,13 @@ func (render render) source() Source {
 				batch = append(batch, r)
 				size += len(r.Body)
 			}
+			read++
 			return nil
 		})
 		if errors.Is(err, errFull) {
 			err = nil
 		}
-		return batch, next, err
+		return batch, next, next - from - read, err
 	}}
 }
 
@@ -55,7 +55,7 @@ func (render render) source() Source {
 // in them: as they were signed when plain, for a file that `vouchsafe audit verify
 // --checkpoint` reads, else in JSON.
 func Checkpoints(plain bool) Source {
-	return Source{next: func(log Log, site string, from uint64) (batch []Record, next uint64, err error) {
+	return Source{next: func(log Log, site string, from uint64) (batch []Record, next, _ uint64, err error) {
 		next = from
 		err = log.Notes(site, from, func(size uint64, note string) error {
 			if len(batch) >= batchRecords {
@@ -73,7 +73,7 @@ func Checkpoints(plain bool) Source {
 		if errors.Is(err, errFull) {
 			err = nil
 		}
-		return batch, next, err
+		return batch, next, 0, err
 	}}
 }
 

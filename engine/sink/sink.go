@@ -172,11 +172,7 @@ func (s *Sink) batch(ctx context.Context, site string) (sent bool, err error) {
 	if from >= end {
 		return false, nil
 	}
-	missed := uint64(0)
-	if from < first && s.o.Source.drops {
-		missed, from = first-from, first
-	}
-	batch, next, err := s.o.Source.next(s.o.Log, site, from)
+	batch, next, missed, err := s.o.Source.next(s.o.Log, site, from)
 	if err != nil {
 		return false, fmt.Errorf("reading the log of site %s: %w", site, err)
 	}
@@ -185,7 +181,7 @@ func (s *Sink) batch(ctx context.Context, site string) (sent bool, err error) {
 			return false, err
 		}
 	}
-	if next == from && missed == 0 {
+	if next == from {
 		return false, nil
 	}
 	s.mu.Lock()
@@ -236,8 +232,8 @@ func (s *Sink) Status() Status {
 		if len(s.o.Sites) > 0 && !slices.Contains(s.o.Sites, site) {
 			continue
 		}
-		if _, end := s.o.Log.Range(site); end > cursors[site] {
-			out.Behind += end - cursors[site]
+		if first, end := s.o.Log.Range(site); end > cursors[site] {
+			out.Behind += end - max(cursors[site], first)
 		}
 	}
 	return out

@@ -66,6 +66,7 @@ func (p *paper) Range(site string) (from, end uint64) {
 func (p *paper) Scan(site string, from uint64, fn func(audit.Item) error) (uint64, error) {
 	p.mu.Lock()
 	items := p.sites[site]
+	from = max(from, p.from[site]) // the log passes over what retention has dropped
 	p.mu.Unlock()
 	for _, it := range items[from:] {
 		if err := fn(it); err != nil {

@@ -79,6 +79,9 @@ type Site struct {
 	Knowledge    string         // knowledge: folder of Markdown or HTML; default "", no knowledge base
 	RefuseStale  bool           // stale_policy: refuse, or allow (default): personal actions past policies.max_staleness
 	KnowledgeURL string         // knowledge_url: where that folder is published, for citations; default "", no links
+	// Retention is how long the site's part of the decision log is kept;
+	// audit.retention, such as 400d; default 0, for ever; at least a week.
+	Retention time.Duration
 }
 
 // Engine returns the site as the decision path sees it.
@@ -160,6 +163,8 @@ const (
 	maxMaxLifetime     = 24 * time.Hour
 	maxNotFoundAfter   = 5 * time.Second
 	maxClockSkew       = 5 * time.Minute
+	minRetention       = 7 * 24 * time.Hour
+	maxRetention       = 100 * 366 * 24 * time.Hour
 )
 
 var (

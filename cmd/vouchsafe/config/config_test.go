@@ -246,6 +246,7 @@ sites:
   - id: shop
     tier: business
     stale_policy: refuse
+    audit: {retention: 400d}
     sign_in_url: http://127.0.0.1:3000/in?from=chat
     origins: ["http://localhost:3000", "http://[::1]:3000", "https://www.shop.example:8443"]
     knowledge: help
@@ -287,6 +288,8 @@ connections: {provider: "unix:run/provider.sock", key_file: k1.secret}
 			{Place: config.Place{Line: 11, Key: "policies.verify[1]"}, KID: "p2", Alg: "EdDSA", Source: config.KeySource{File: filepath.Join(dir, "ed25519.pem")}}},
 			Token: config.KeySource{Env: "TEST_TOKEN_SECRET"}, Poll: 30 * time.Second, MaxStaleness: time.Hour, Coverage: new(92.5),
 			Replay: &config.PolicyReplay{Decisions: 100, Since: 24 * time.Hour, MaxDenyToAllow: new(0), MaxFlips: new(7)}}},
+		{"audit.retention", shop.Retention, 400 * 24 * time.Hour},
+		{"audit.retention, left out", got.Sites[1].Retention, time.Duration(0)},
 		{"stale_policy", shop.Engine().RefuseStale, true},
 		{"stale_policy, left out", got.Sites[1].Engine().RefuseStale, false},
 		{"trusted_proxies", got.TrustedProxies, []netip.Prefix{
@@ -308,7 +311,7 @@ connections: {provider: "unix:run/provider.sock", key_file: k1.secret}
 		{"jwks_url", got.Sites[1].Tokens.JWKSURL, "http://127.0.0.1:3000/jwks"},
 		{"connections", got.Connections, config.Connections{
 			Socket: filepath.Join(dir, "run/provider.sock"), Key: config.KeySource{File: filepath.Join(dir, "k1.secret")}}},
-		{"warnings", got.Warnings, []string{"c.yaml:33: sites[0].tokens.test_mode: is on: whoever sends a token is told exactly why it is refused; take it out before visitors come"}},
+		{"warnings", got.Warnings, []string{"c.yaml:34: sites[0].tokens.test_mode: is on: whoever sends a token is told exactly why it is refused; take it out before visitors come"}},
 	} {
 		if diff := cmp.Diff(c.want, c.got, comparePlaces); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", c.name, diff)

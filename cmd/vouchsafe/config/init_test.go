@@ -74,7 +74,7 @@ func TestTheStartersCommentsAreSettings(t *testing.T) {
 		t.Fatal(err)
 	}
 	src := string(b)
-	for _, line := range []string{"# policies: .", "# addr: 127", "# - {kid: k2", "# - {kid: k3", "# jwks_url:", "# knowledge_url:", "# stale_policy:"} {
+	for _, line := range []string{"# policies: .", "# addr: 127", "# - {kid: k2", "# - {kid: k3", "# jwks_url:", "# knowledge_url:", "# stale_policy:", "# audit:"} {
 		src = change(t, src, line, strings.TrimPrefix(line, "# "))
 	}
 	src = change(t, src, "  addr: \"\"\n", "")

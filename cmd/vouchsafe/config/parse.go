@@ -178,7 +178,7 @@ func (p *parser) sites(s section, c *Config) {
 	ids, audiences := map[string]int{}, map[[2]string]int{}
 	for i, n := range s.list("sites") {
 		key := fmt.Sprintf("sites[%d]", i)
-		f, ok := p.section(n, key, "id", "name", "tier", "timezone", "sign_in_url", "origins", "tokens", "actions", "knowledge", "knowledge_url", "stale_policy")
+		f, ok := p.section(n, key, "id", "name", "tier", "timezone", "sign_in_url", "origins", "tokens", "actions", "knowledge", "knowledge_url", "stale_policy", "audit")
 		if !ok {
 			continue
 		}
@@ -247,6 +247,9 @@ func (p *parser) site(f section) Site {
 	})
 	site.RefuseStale = f.choice("stale_policy", "allow", "allow", "refuse") == "refuse"
 	site.Tokens = p.tokens(f)
+	if a, ok := f.section("audit", "retention"); ok {
+		site.Retention = a.age("retention", minRetention, maxRetention)
+	}
 	f.texts("actions", func(v string, n *yaml.Node, key string) {
 		site.ActionGlobs = append(site.ActionGlobs, p.path(v))
 		for _, path := range p.manifests(v, n, key) {

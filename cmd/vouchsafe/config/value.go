@@ -1,6 +1,8 @@
 package config
 
 import (
+	"errors"
+	"math"
 	"net"
 	"net/netip"
 	"net/url"
@@ -47,6 +49,52 @@ func (s section) span(key string, fallback, least, most, unit time.Duration) tim
 		return d
 	}
 	return fallback
+}
+
+// age reads a long time in days, such as 400d, or in hours; 0 when the key is
+// absent.
+func (s section) age(key string, least, most time.Duration) time.Duration {
+	n, ok := s.fields[key]
+	if !ok {
+		return 0
+	}
+	if n.Kind == yaml.ScalarNode && n.ShortTag() == "!!int" {
+		s.fail(key, "needs a unit, such as 400d")
+		return 0
+	}
+	v, ok := s.p.text(n, s.at(key))
+	if !ok {
+		return 0
+	}
+	d, err := ParseAge(v)
+	switch {
+	case err != nil:
+		s.fail(key, "%v", err)
+	case d < least:
+		s.fail(key, "must be at least %dd", least/day)
+	case d > most:
+		s.fail(key, "must be at most %dd", most/day)
+	default:
+		return d
+	}
+	return 0
+}
+
+const day = 24 * time.Hour
+
+// ParseAge reads a time in days or hours, such as 400d or 36h.
+func ParseAge(s string) (time.Duration, error) {
+	for unit, of := range map[string]time.Duration{"d": day, "h": time.Hour} {
+		if text, ok := strings.CutSuffix(s, unit); ok {
+			if n, err := strconv.ParseUint(text, 10, 20); err == nil && !strings.HasPrefix(text, "+") {
+				if n > uint64(math.MaxInt64/of) {
+					return math.MaxInt64, nil
+				}
+				return time.Duration(n) * of, nil
+			}
+		}
+	}
+	return 0, errors.New("is not a time in days or hours, such as 400d")
 }
 
 // short writes a duration as people do: 24h, not 24h0m0s.
