@@ -166,12 +166,12 @@ func (s *server) listConnections(w http.ResponseWriter, r *http.Request, site st
 func (s *server) showConnection(w http.ResponseWriter, r *http.Request, site, id string) {
 	c, err := s.store.find(site, id)
 	if err == nil && r.URL.Query().Get("force_refresh") == "true" && c.Type.oauth() {
-		plain, cred, openErr := s.store.open(c)
+		plain, openErr := s.store.open(c)
 		if openErr != nil {
 			s.fail(w, openErr)
 			return
 		}
-		if _, _, e := s.broker.renew(r.Context(), plain, cred.accessToken); e != nil {
+		if _, _, e := s.broker.renew(r.Context(), plain.Connection, plain.cred.accessToken); e != nil {
 			refuse(w, statusOf(e), e, e.Message)
 			return
 		}

@@ -109,8 +109,8 @@ func newTransport(keep bool) *http.Transport {
 	}
 }
 
-// scrub takes every spelling of a credential out of a text.
-func scrub(text []byte, secrets []string) []byte {
+// spelled are all the ways in which a text may hold a secret.
+func spelled(secrets []string) (out [][]byte) {
 	for _, secret := range secrets {
 		if len(secret) < minSecret {
 			continue
@@ -124,9 +124,19 @@ func scrub(text []byte, secrets []string) []byte {
 			url.QueryEscape(secret),
 			url.PathEscape(secret),
 		} {
-			if bytes.Contains(text, []byte(spelling)) {
-				text = bytes.ReplaceAll(text, []byte(spelling), []byte("[removed]"))
+			if !slices.ContainsFunc(out, func(other []byte) bool { return string(other) == spelling }) {
+				out = append(out, []byte(spelling))
 			}
+		}
+	}
+	return out
+}
+
+// scrub takes every spelling of a credential out of a text.
+func scrub(text []byte, spellings [][]byte) []byte {
+	for _, spelling := range spellings {
+		if bytes.Contains(text, spelling) {
+			text = bytes.ReplaceAll(text, spelling, []byte("[removed]"))
 		}
 	}
 	return text

@@ -80,28 +80,53 @@ func wholeRest(segment string) bool {
 
 // Allows reports whether one of the rules is met. A path that a server could
 // read in more than one way meets none.
-func Allows(rules []Rule, method, path string) bool {
+func Allows(rules []Rule, method, path string) bool { return compile(rules).allow(method, path) }
+
+// compiled are rules, read once for the many calls that they are asked about.
+type compiled []compiledRule
+
+type compiledRule struct {
+	method   string
+	segments [][]string // the literals between the holes of each
+	rest     bool       // any rest may follow them
+}
+
+func compile(rules []Rule) compiled {
+	out := make(compiled, 0, len(rules))
+	for _, r := range rules {
+		c := compiledRule{method: r.Method}
+		for i, segment := range strings.Split(r.Path, "/") {
+			if i > 0 && wholeRest(segment) {
+				c.rest = true
+				break
+			}
+			c.segments = append(c.segments, ruleHole.Split(segment, -1))
+		}
+		out = append(out, c)
+	}
+	return out
+}
+
+func (c compiled) allow(method, path string) bool {
 	if unambiguous(path) != nil {
 		return false
 	}
-	return slices.ContainsFunc(rules, func(r Rule) bool { return r.Method == method && matches(r.Path, path) })
+	segments := strings.Split(path, "/")
+	return slices.ContainsFunc(c, func(r compiledRule) bool { return r.method == method && r.matches(segments) })
 }
 
-// matches compares an encoded path with a pattern, byte by byte.
-func matches(pattern, path string) bool {
-	want, got := strings.Split(pattern, "/"), strings.Split(path, "/")
-	for i, w := range want {
-		if i >= len(got) {
-			return false
-		}
-		if i > 0 && wholeRest(w) {
-			return true
-		}
-		if !matchSegment(ruleHole.Split(w, -1), got[i]) {
+// matches compares the segments of an encoded path with the rule's, byte by
+// byte.
+func (r compiledRule) matches(path []string) bool {
+	if len(path) < len(r.segments) || r.rest == (len(path) == len(r.segments)) {
+		return false
+	}
+	for i, literals := range r.segments {
+		if !matchSegment(literals, path[i]) {
 			return false
 		}
 	}
-	return len(want) == len(got)
+	return true
 }
 
 // matchSegment compares a segment with the literals between a pattern's holes.

@@ -141,7 +141,7 @@ func (s *server) serveProxy(w http.ResponseWriter, r *http.Request, path string)
 		refuse(w, http.StatusNotFound, &Error{Code: CodeUnknownConnection, NotSent: true}, "There is no such connection.")
 		return
 	}
-	if !Allows(sealed.Allow, r.Method, path) {
+	if !sealed.rules.allow(r.Method, path) {
 		log.Warn("call refused", "code", CodeCallNotAllowed)
 		refuse(w, http.StatusForbidden, &Error{Code: CodeCallNotAllowed, NotSent: true},
 			"No rule of the connection allows this method and path; `vouchsafe connection allow` shows and sets them.")
@@ -149,7 +149,7 @@ func (s *server) serveProxy(w http.ResponseWriter, r *http.Request, path string)
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), callTimeout)
 	defer cancel()
-	c, cred, callErr := s.broker.ready(ctx, sealed)
+	c, callErr := s.broker.ready(ctx, sealed)
 	if callErr != nil {
 		log.Warn("call refused", "code", callErr.Code)
 		refuse(w, statusOf(callErr), callErr, callErr.Message)
@@ -160,12 +160,12 @@ func (s *server) serveProxy(w http.ResponseWriter, r *http.Request, path string)
 		return
 	}
 	out := outgoing{r.Method, path, r.URL.RawQuery, headers, body}
-	got, callErr := s.call(ctx, c, cred, out)
+	got, callErr := s.call(ctx, c, out)
 	if callErr == nil && got.status == http.StatusUnauthorized && out.undone(got) && c.Type.oauth() && s.broker.now().Sub(c.Tokens.Obtained) >= renewedJustNow {
 		// The token ended before its time. The system has said that it did
 		// nothing, so the call is sent again with another, once.
-		if c, cred, e := s.broker.renew(ctx, c, cred.accessToken); e == nil {
-			got, callErr = s.call(ctx, c, cred, out)
+		if c, cred, e := s.broker.renew(ctx, c.Connection, c.cred.accessToken); e == nil {
+			got, callErr = s.call(ctx, newOpened(c, cred), out)
 		}
 	}
 	if callErr != nil {

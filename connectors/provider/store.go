@@ -1,12 +1,12 @@
 package provider
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
-	"reflect"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -50,6 +50,9 @@ type Store struct {
 	// Replaced when the keys are rotated.
 	box      atomic.Pointer[sealing]
 	rotating sync.Mutex
+
+	mu    sync.Mutex
+	known map[string]stored // connections as they were last found, by recordKey
 }
 
 func (s *Store) sealer() tink.AEAD { return s.box.Load().aead }
@@ -69,10 +72,27 @@ type record struct {
 	Secrets  map[string][]byte `json:"secrets"` // field -> ciphertext
 }
 
-// stored is a connection whose credential is still sealed.
+// stored is a connection as it was read.
 type stored struct {
 	Connection
-	rec record
+	rec   record
+	rules compiled
+	// raw is the record it was read from, and opened its credential once that
+	// has been opened; both of one that was found. As long as the record is the
+	// same to the byte, so is all that follows from it.
+	raw    []byte
+	opened *atomic.Pointer[opened]
+}
+
+// opened is a connection ready to be used.
+type opened struct {
+	Connection
+	cred    Credential
+	secrets [][]byte // the spellings of the credential that an answer may hold
+}
+
+func newOpened(c Connection, cred Credential) *opened {
+	return &opened{c, cred, spelled(c.spellings(cred))}
 }
 
 // OpenStore opens the store in dir, which is made when it is missing. When
@@ -92,7 +112,7 @@ func OpenStore(dir string, key MasterKey, createKey bool) (*Store, error) {
 		}
 		return nil, fmt.Errorf("opening the connections: %w", err)
 	}
-	s := &Store{db: db, key: key}
+	s := &Store{db: db, key: key, known: map[string]stored{}}
 	if err := s.unseal(createKey); err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
@@ -165,11 +185,24 @@ func (s *Store) write(tx *bolt.Tx, c Connection, cred Credential) error {
 	return tx.Bucket(bucketConnections).Put(recordKey(c.Site, c.ID), b)
 }
 
-// find returns a connection with its credential sealed.
+// find returns a connection as it is now. What was worked out of the same record
+// before is not worked out again.
 func (s *Store) find(site, id string) (c stored, err error) {
 	err = s.db.View(func(tx *bolt.Tx) (err error) {
-		c, err = read(tx, site, id)
-		return err
+		key := recordKey(site, id)
+		raw := tx.Bucket(bucketConnections).Get(key)
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if c = s.known[string(key)]; c.raw != nil && bytes.Equal(c.raw, raw) {
+			return nil
+		}
+		delete(s.known, string(key))
+		if c, err = read(tx, site, id); err != nil {
+			return err
+		}
+		c.raw, c.opened, c.rules = bytes.Clone(raw), &atomic.Pointer[opened]{}, compile(c.Allow)
+		s.known[string(key)] = c
+		return nil
 	})
 	return c, err
 }
@@ -184,14 +217,23 @@ func read(tx *bolt.Tx, site, id string) (stored, error) {
 
 // open unseals the credential of a connection. Its key may have been rotated
 // since the connection was found, and then it is found again.
-func (s *Store) open(c stored) (Connection, Credential, error) {
+func (s *Store) open(c stored) (*opened, error) {
+	if o := c.opened.Load(); o != nil {
+		return o, nil
+	}
 	plain, cred, err := s.unsealOnce(c)
 	if errors.Is(err, errNotTheirs) {
-		if again, findErr := s.find(c.Site, c.ID); findErr == nil && !reflect.DeepEqual(again.rec, c.rec) {
-			return s.unsealOnce(again)
+		if again, findErr := s.find(c.Site, c.ID); findErr == nil && !bytes.Equal(again.raw, c.raw) {
+			c = again
+			plain, cred, err = s.unsealOnce(c)
 		}
 	}
-	return plain, cred, err
+	if err != nil {
+		return nil, err
+	}
+	o := newOpened(plain, cred)
+	c.opened.Store(o)
+	return o, nil
 }
 
 func (s *Store) unsealOnce(c stored) (Connection, Credential, error) {
@@ -224,7 +266,11 @@ func (s *Store) Get(site, id string) (Connection, Credential, error) {
 	if err != nil {
 		return Connection{}, Credential{}, err
 	}
-	return s.open(c)
+	o, err := s.open(c)
+	if err != nil {
+		return Connection{}, Credential{}, err
+	}
+	return o.Connection, o.cred, nil
 }
 
 // change rewrites a connection that is there, in one transaction.
@@ -270,6 +316,11 @@ func (s *Store) List(site string) ([]Connection, error) {
 
 // Remove forgets a connection and its credential.
 func (s *Store) Remove(site, id string) error {
+	defer func() {
+		s.mu.Lock()
+		delete(s.known, string(recordKey(site, id)))
+		s.mu.Unlock()
+	}()
 	return s.db.Update(func(tx *bolt.Tx) error {
 		b := tx.Bucket(bucketConnections)
 		if b.Get(recordKey(site, id)) == nil {
@@ -291,6 +342,6 @@ func decodeRecord(key, raw []byte) (stored, error) {
 		rec.Allow, rec.OAuth = nil, OAuth{}
 	}
 	site, id, _ := strings.Cut(string(key), "\x00")
-	return stored{Connection{Site: site, ID: id, Type: rec.Type, BaseURL: rec.BaseURL, Header: rec.Header, Query: rec.Query, OAuth: rec.OAuth,
-		Allow: rec.Allow, Created: rec.Created, Metadata: rec.Metadata, Tokens: rec.Tokens}, rec}, nil
+	return stored{Connection: Connection{Site: site, ID: id, Type: rec.Type, BaseURL: rec.BaseURL, Header: rec.Header, Query: rec.Query, OAuth: rec.OAuth,
+		Allow: rec.Allow, Created: rec.Created, Metadata: rec.Metadata, Tokens: rec.Tokens}, rec: rec}, nil
 }

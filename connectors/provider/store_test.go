@@ -154,6 +154,9 @@ func TestCredentialIsBoundToItsConnection(t *testing.T) {
 		if err := s.Put(conn("shop", "https://shop.example"), NewAPIKey(planted)); err != nil {
 			t.Fatal(err)
 		}
+		if _, _, err := s.Get("demo", "shop"); err != nil { // and so it is known
+			t.Fatal(err)
+		}
 		var id string
 		err := s.db.Update(func(tx *bolt.Tx) error {
 			b := tx.Bucket(bucketConnections)
@@ -175,6 +178,61 @@ func TestCredentialIsBoundToItsConnection(t *testing.T) {
 			t.Errorf("%s changed: Get gave a credential (err %v)", name, err)
 		}
 		s.Close()
+	}
+}
+
+// What was worked out of a connection is used again while its record is the
+// same, and no longer.
+func TestKnownConnections(t *testing.T) {
+	p := newPlace(t)
+	s := p.open(t, true)
+	defer s.Close()
+	put := func(key string, allow ...string) {
+		t.Helper()
+		c := conn("shop", "https://shop.example")
+		c.Allow = rules(t, allow...)
+		if err := s.Put(c, NewAPIKey(key)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	open := func() (stored, *opened) {
+		t.Helper()
+		c, err := s.find("demo", "shop")
+		if err != nil {
+			t.Fatal(err)
+		}
+		o, err := s.open(c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c, o
+	}
+	put(planted, "GET /orders")
+	c, first := open()
+	if _, again := open(); again != first || first.cred != NewAPIKey(planted) || !c.rules.allow("GET", "/orders") {
+		t.Errorf("the same record: %p %p, %v", first, again, c.Allow)
+	}
+	if err := s.Allow("demo", "shop", rules(t, "GET /customers")); err != nil {
+		t.Fatal(err)
+	}
+	if c, _ := open(); c.rules.allow("GET", "/orders") || !c.rules.allow("GET", "/customers") {
+		t.Errorf("other rules: %v", c.Allow)
+	}
+	put("another-key-0001", "GET /orders")
+	if _, o := open(); o.cred != NewAPIKey("another-key-0001") || string(o.secrets[0]) != "another-key-0001" {
+		t.Error("another credential is not the one that is used")
+	}
+	if _, err := s.Rotate(); err != nil {
+		t.Fatal(err)
+	}
+	if _, o := open(); o.cred != NewAPIKey("another-key-0001") {
+		t.Error("the credential is another after the keys were rotated")
+	}
+	if err := s.Remove("demo", "shop"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.find("demo", "shop"); !errors.Is(err, ErrNoConnection) || len(s.known) != 0 {
+		t.Errorf("removed: %v, and %d are known", err, len(s.known))
 	}
 }
 

@@ -74,26 +74,29 @@ func newBroker(store *Store, log *slog.Logger, now func() time.Time) *broker {
 
 // ready unseals a connection's credential, and renews its access token when
 // that is over or soon will be.
-func (b *broker) ready(ctx context.Context, sealed stored) (Connection, Credential, *Error) {
-	c, cred, err := b.store.open(sealed)
+func (b *broker) ready(ctx context.Context, sealed stored) (*opened, *Error) {
+	c, err := b.store.open(sealed)
 	if err != nil {
 		b.log.Error("connection cannot be used", "site", sealed.Site, "connection", sealed.ID, "err", err)
-		return c, cred, &Error{Code: CodeUnknownConnection, NotSent: true, Message: "There is no such connection."}
+		return nil, &Error{Code: CodeUnknownConnection, NotSent: true, Message: "There is no such connection."}
 	}
 	if !c.Type.oauth() {
-		return c, cred, nil
+		return c, nil
 	}
 	if e := c.Tokens.refusal(); e != nil {
-		return c, cred, e
+		return nil, e
 	}
-	if cred.accessToken != "" && !c.Tokens.late(b.now()) {
-		return c, cred, nil
+	if c.cred.accessToken != "" && !c.Tokens.late(b.now()) {
+		return c, nil
 	}
-	next, nextCred, e := b.renew(ctx, c, cred.accessToken)
-	if e != nil && e.Code != CodeReconnectNeeded && cred.accessToken != "" && !c.Tokens.dead(b.now()) {
-		return c, cred, nil // the token at hand still is good
+	next, cred, e := b.renew(ctx, c.Connection, c.cred.accessToken)
+	switch {
+	case e == nil:
+		return newOpened(next, cred), nil
+	case e.Code != CodeReconnectNeeded && c.cred.accessToken != "" && !c.Tokens.dead(b.now()):
+		return c, nil // the token at hand still is good
 	}
-	return next, nextCred, e
+	return nil, e
 }
 
 // refusal is the error of a connection that somebody must connect first.

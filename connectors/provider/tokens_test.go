@@ -313,7 +313,7 @@ func TestATokenThatCannotBeWrittenIsKept(t *testing.T) {
 		if err != nil {
 			t.Error(err)
 		}
-		_, _, e := b.ready(context.Background(), sealed)
+		_, e := b.ready(context.Background(), sealed)
 		done <- e
 	}()
 	<-i.asked
@@ -333,7 +333,7 @@ func TestATokenThatCannotBeWrittenIsKept(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, cred, e := b.ready(context.Background(), sealed); e != nil || cred.refreshToken != "planted-refresh-0001" {
+	if c, e := b.ready(context.Background(), sealed); e != nil || c.cred.refreshToken != "planted-refresh-0001" {
 		t.Errorf("once it can be written: %v", e)
 	}
 	if n, _ := i.counts(); n != 1 {

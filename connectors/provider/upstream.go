@@ -45,8 +45,8 @@ func (o outgoing) undone(got *incoming) bool {
 var errTooLarge = errors.New("the reply is too large")
 
 // call sends a call to its connection's base URL, once.
-func (s *server) call(ctx context.Context, c Connection, cred Credential, out outgoing) (*incoming, *Error) {
-	req, err := c.request(ctx, cred, out)
+func (s *server) call(ctx context.Context, c *opened, out outgoing) (*incoming, *Error) {
+	req, err := c.request(ctx, c.cred, out)
 	if err != nil {
 		return nil, &Error{Code: CodeInvalidRequest, NotSent: true}
 	}
@@ -77,14 +77,13 @@ func (s *server) call(ctx context.Context, c Connection, cred Credential, out ou
 	if err != nil {
 		return nil, callError(ctx, err, true)
 	}
-	secrets := c.spellings(cred)
 	return &incoming{
 		status:      resp.StatusCode,
 		challenge:   resp.Header.Get("Www-Authenticate"),
-		contentType: string(scrub([]byte(resp.Header.Get("Content-Type")), secrets)),
-		retryAfter:  string(scrub([]byte(resp.Header.Get("Retry-After")), secrets)),
-		link:        string(scrub([]byte(strings.Join(resp.Header.Values("Link"), ", ")), secrets)),
-		body:        scrub(body, secrets),
+		contentType: string(scrub([]byte(resp.Header.Get("Content-Type")), c.secrets)),
+		retryAfter:  string(scrub([]byte(resp.Header.Get("Retry-After")), c.secrets)),
+		link:        string(scrub([]byte(strings.Join(resp.Header.Values("Link"), ", ")), c.secrets)),
+		body:        scrub(body, c.secrets),
 	}, nil
 }
 
