@@ -80,13 +80,13 @@ func (c *Catalog) proves(e entry, res engine.Resource) error {
 	takes := res.Argument
 	if !by.def.Args.Has(takes) {
 		if len(required) > 1 {
-			return fmt.Errorf("%q requires more than one argument", res.Action)
+			return fmt.Errorf("%q requires more than one argument, and none of them is called %q as here", res.Action, res.Argument)
 		}
 		takes = strings.Join(required, "")
 	}
 	for _, name := range required {
-		if name != takes {
-			return fmt.Errorf("%q also requires %q, which nothing gives it", res.Action, name)
+		if name != takes && !slices.Contains(e.def.Args.Required(), name) {
+			return fmt.Errorf("%q also requires %q, which nothing gives it; have a required argument of that name here too", res.Action, name)
 		}
 	}
 	lists := by.def.List && (slices.Contains(by.def.Fields, "id") || by.operation != "")

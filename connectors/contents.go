@@ -9,6 +9,8 @@ import (
 type contents struct {
 	root  map[string]any // the whole schema, for its references
 	names []string       // of the declared members, at any depth
+	// adrift: nothing but the body says what is changed.
+	adrift bool
 }
 
 // Schemas nest no deeper than this; a circular one is open.

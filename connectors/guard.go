@@ -174,7 +174,7 @@ func again(reply *provider.Reply, err error, writes bool) bool {
 		return false
 	}
 	switch reply.Status {
-	case 429, 500, 502, 503, 504:
+	case 408, 425, 429, 500, 502, 503, 504:
 		return true
 	}
 	return false

@@ -44,6 +44,9 @@ func (r *reader) judge(a *action, seen map[string]bool) {
 			r.failAt(a.line, "%s: a personal action that reads must say in response where its records are and who owns each (records, owner)", def.Name)
 		}
 	}
+	if !writes && p.unknown.given {
+		r.failAt(p.line, "%s: response: unknown is for what changes something", def.Name)
+	}
 	if writes && q.each != "" {
 		r.failAt(q.line, "%s: request: what changes something is about one record, so it has no each", def.Name)
 	}
@@ -99,6 +102,7 @@ type asked struct {
 	request  *request
 	response *response
 	step     *step // nil for the action's own request
+	follows  bool  // it asks what became of the action's own request
 }
 
 // requests are all that an action asks, in order.
@@ -106,11 +110,14 @@ func (a *action) requests() []asked {
 	var out []asked
 	for _, st := range a.steps {
 		if st.request != nil {
-			out = append(out, asked{st.request, st.response, st})
+			out = append(out, asked{request: st.request, response: st.response, step: st})
 		}
 	}
 	if a.request != nil {
-		out = append(out, asked{a.request, a.response, nil})
+		out = append(out, asked{request: a.request, response: a.response})
+	}
+	if a.follow != nil && a.follow.request != nil {
+		out = append(out, asked{request: a.follow.request, response: &response{}, follows: true})
 	}
 	return out
 }
@@ -245,7 +252,7 @@ func (r *reader) judgeBody(a *action, q *request) {
 		if namesRecord(name) && !a.settled(name) {
 			r.failAt(q.bodyLine, "%s: body: %q names a record, and nothing proves that it is the customer's; %s", def.Name, name, wayOut(name))
 		}
-		inside := contents{root: def.Args.Source()}
+		inside := contents{root: def.Args.Source(), adrift: !a.anchored(q)}
 		open := inside.open(anySchema(def.Args.Property(name)), 0)
 		for _, member := range slices.Sorted(slices.Values(inside.names)) {
 			if (namesRecord(member) || namesCustomer(member)) && !a.settled(name) {
@@ -265,6 +272,14 @@ func (r *reader) judgeBody(a *action, q *request) {
 			r.failAt(q.bodyLine, "%s: body: %q is an argument, and the body sets it from pinned; call one of them something else", def.Name, name)
 		}
 	}
+}
+
+// anchored reports a request whose path or query says whose record it is about:
+// by what is pinned, by what a step found of the customer's, or by an argument
+// that was proven.
+func (a *action) anchored(q *request) bool {
+	proven := func(name string) bool { _, ok := a.resource[name]; return ok }
+	return q.anchored || slices.ContainsFunc(q.pathArgs, proven) || slices.ContainsFunc(q.queryArgs, proven)
 }
 
 // judgeKeys holds the names that a body gives to what it sends to the same as
@@ -350,7 +365,7 @@ func wayOut(name string) string {
 
 // judgeKnowledge holds an action of the knowledge base to what it can do.
 func (r *reader) judgeKnowledge(a *action, seen map[string]bool) {
-	for _, key := range []string{"steps", "request", "response", "resource", "not_a_record", "operation", "reply", "timeout"} {
+	for _, key := range []string{"steps", "request", "follow", "response", "resource", "not_a_record", "operation", "reply", "timeout"} {
 		if seen[key] {
 			r.failAt(a.line, "%s: an action of the knowledge base has no %s", a.def.Name, key)
 		}
@@ -386,8 +401,9 @@ func (r *reader) identify(a *action, q *request, p *response, writes bool) strin
 }
 
 // complete sets what a manifest left to the defaults: which statuses mean that
-// there is no such record, and which that the system said no.
-func (a *action) complete() {
+// there is no such record, which that the system said no, and which that a write
+// may have been done. keyed says that writes carry an idempotency key.
+func (a *action) complete(keyed bool) {
 	for _, c := range a.requests() {
 		p := c.response
 		if !p.notFound.given {
@@ -398,8 +414,20 @@ func (a *action) complete() {
 				p.notFound.statuses = []int{403, 404, 410}
 			}
 		}
+		if writes := c.step == nil && !c.follows && a.writes(); writes && !p.unknown.given {
+			// Whoever stood between may have passed it on: 408 and 499 say that
+			// somebody had waited enough, 425 that it came too soon to be sure of.
+			// 409 may say that the key is in use: that the write is being done.
+			p.unknown.statuses = []int{408, 425, 499}
+			if keyed {
+				p.unknown.statuses = append(p.unknown.statuses, 409)
+			}
+			p.unknown.statuses = slices.DeleteFunc(p.unknown.statuses, func(s int) bool {
+				return slices.Contains(p.refused.statuses, s) || slices.Contains(p.notFound.statuses, s)
+			})
+		}
 		if !p.refused.given {
-			p.refused.statuses = []int{400, 409, 412, 422}
+			p.refused.statuses = slices.DeleteFunc([]int{400, 409, 412, 422}, func(s int) bool { return slices.Contains(p.unknown.statuses, s) })
 		}
 	}
 }

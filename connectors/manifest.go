@@ -45,6 +45,7 @@ type Manifest struct {
 type action struct {
 	def      *engine.Action
 	steps    []*step   // what is found before the request, in order
+	follow   *follow   // how a write that is taken on is asked after; nil for not at all
 	request  *request  // nil but for KindREST
 	response *response // never nil
 	timeout  time.Duration
@@ -122,7 +123,14 @@ func (r *reader) readConnector(n *yaml.Node, m *Manifest) {
 			}
 		},
 		"connection": func(n *yaml.Node) { m.Connection = r.name(n, "connector's connection") },
-		"headers":    func(n *yaml.Node) { m.headers = r.headers(n) },
+		"headers": func(n *yaml.Node) {
+			m.headers = r.headers(n)
+			for name, value := range m.headers {
+				if variable, whole := wholeVariable(value); whole {
+					r.failf(n, "headers: %s is sent with every request, and {%s} is one request's; write it in that request's headers", name, variable)
+				}
+			}
+		},
 		"idempotency_header": func(n *yaml.Node) {
 			if m.idempotency = http.CanonicalHeaderKey(r.text(n, "idempotency_header")); m.idempotency == "None" {
 				m.idempotency = ""
@@ -161,7 +169,7 @@ func (r *reader) readAction(at pair, m *Manifest) *action {
 	def := &engine.Action{Name: at.key, Connector: m.Connector, Revision: m.revision}
 	a := &action{def: def, response: &response{}, timeout: defaultTimeout,
 		line: at.at.Line, resource: map[string]int{}, notRecord: map[string]int{}}
-	var request, operation, args, steps, response *yaml.Node
+	var request, operation, args, steps, follow, response *yaml.Node
 	seen := r.keys(at.value, at.key, map[string]func(*yaml.Node){
 		"title":    func(n *yaml.Node) { def.Title = r.text(n, "title") },
 		"personal": func(n *yaml.Node) { def.Personal = r.boolean(n, "personal") },
@@ -187,6 +195,7 @@ func (r *reader) readAction(at pair, m *Manifest) *action {
 		"steps":     func(n *yaml.Node) { steps = n },
 		"request":   func(n *yaml.Node) { request = n },
 		"operation": func(n *yaml.Node) { operation = n },
+		"follow":    func(n *yaml.Node) { follow = n },
 		"response":  func(n *yaml.Node) { response = n },
 		"reply": func(n *yaml.Node) {
 			def.Reply = r.text(n, "reply")
@@ -237,11 +246,17 @@ func (r *reader) readAction(at pair, m *Manifest) *action {
 		}
 		a.request = r.readRequest(request, s)
 		r.judgeOwner(a.response, a.request, s)
+		if a.response.etag != "" {
+			r.failAt(a.response.line, "%s: response: an etag is what a step finds, for the request to use", def.Name)
+		}
+		if follow != nil {
+			a.follow = r.readFollow(follow, def.Name, s)
+		}
 		if def.Args != nil {
 			r.judge(a, seen)
 		}
 	}
-	a.complete()
+	a.complete(m.idempotency != "")
 	for _, f := range a.response.fields {
 		def.Fields = append(def.Fields, f.name)
 	}

@@ -158,7 +158,7 @@ func TestManifestNearMisses(t *testing.T) {
 		{"resource proves itself", "resource: {order_id: order.lookup}", "resource: {order_id: order.cancel}", "cannot prove its own argument"},
 		{"public with pinned", "path: /hours", "path: /hours, query: {e: \"{pinned.email}\"}", "a public action has no customer"},
 		{"public with owner", "fields: [day, opens]", "owner: .email, fields: [day, opens]", "so it is personal"},
-		{"owner of two kinds", "owner: \".customer.email\", fields: [id, status]}\n  order", "owner: {email: .e, subject: .s}, fields: [id, status]}\n  order", "either email or subject"},
+		{"owner of two kinds", "owner: \".customer.email\", fields: [id, status]}\n  order", "owner: {email: .e, subject: .s}, fields: [id, status]}\n  order", "one of email, subject"},
 		{"nothing to show", ", fields: [day, opens]", "", "fields must say"},
 		{"path for a field", "[day, opens]", "[day, opens.at]", `"opens.at" is not a name`},
 		{"field twice", "[day, opens]", "[day, day]", `"day" is there twice`},

@@ -13,7 +13,6 @@ import (
 	"vouchsafe/connectors/provider"
 	"vouchsafe/engine"
 	"vouchsafe/engine/gate"
-	"vouchsafe/engine/identity"
 )
 
 // Kind is a kind of connector that is written in Go, for what REST cannot say.
@@ -118,7 +117,7 @@ func (c *native) Call(ctx context.Context, claim gate.Claim, permit gate.Permit)
 		Pinned:    grant.Pinned,
 		Site:      c.site,
 		Now:       c.now(),
-		Owns:      func(o gate.Owner) bool { return owns(o, grant.Pinned, c.site.FoldEmailLocal) },
+		Owns:      grant.Owns,
 		Send: func(ctx context.Context, call provider.Call) (*provider.Reply, error) {
 			call.Site, call.Connection, call.IdempotencyKey, call.Grant = c.site.ID, c.manifest.Connection, "", grant
 			if a.writes() {
@@ -155,19 +154,6 @@ func (c *native) Call(ctx context.Context, claim gate.Claim, permit gate.Permit)
 // onlyReads reports a method that changes nothing.
 func onlyReads(method string) bool {
 	return method == http.MethodGet || method == "PROPFIND" || method == "REPORT"
-}
-
-// owns reports whether an owner is the pinned customer: what it says must be
-// true of them, and it must say something.
-func owns(o gate.Owner, pinned gate.Pinned, foldLocal bool) bool {
-	if o.Email == "" && o.Subject == "" || o.Subject != "" && o.Subject != pinned.Subject {
-		return false
-	}
-	if o.Email != "" {
-		canonical, err := identity.CanonicalEmail(o.Email, foldLocal)
-		return err == nil && canonical == pinned.Email
-	}
-	return true
 }
 
 // nativeError is what an error of a Native comes to. wrote says that it has made
@@ -246,7 +232,7 @@ func (r *reader) readChosen(n *yaml.Node) *response {
 // judgeNative holds an action of a native connector to its operation.
 func (r *reader) judgeNative(a *action, m *Manifest, at *yaml.Node, seen map[string]bool) {
 	def := a.def
-	for _, key := range []string{"steps", "request", "not_a_record"} {
+	for _, key := range []string{"steps", "request", "follow", "not_a_record"} {
 		if seen[key] {
 			r.failAt(a.line, "%s: an action of a connector of kind %s has no %s", def.Name, m.Kind, key)
 		}

@@ -141,12 +141,20 @@ func TestNativeCall(t *testing.T) {
 			if call.Pinned.Email != alexEmail || call.Operation != "find" {
 				t.Errorf("call %+v", call)
 			}
-			for owner, want := range map[gate.Owner]bool{
-				{Email: alexEmail}: true, {Email: "sam@example.com"}: false, {}: false, {Email: alexEmail, Subject: "c-2"}: false,
-				{Subject: "c-1"}: true, {Email: "ALEX@example.com"}: false, {Email: "alex@EXAMPLE.com"}: true,
+			alex, sam := gate.Owner{Email: alexEmail}, gate.Owner{Email: "sam@example.com"}
+			for _, tt := range []struct {
+				owner gate.Owner
+				want  bool
+			}{
+				{alex, true}, {sam, false}, {gate.Owner{}, false}, {gate.Owner{Email: alexEmail, Subject: "c-2"}, false},
+				{gate.Owner{Subject: "c-1"}, true}, {gate.Owner{Email: "ALEX@example.com"}, false}, {gate.Owner{Email: "alex@EXAMPLE.com"}, true},
+				{gate.Owner{Any: []gate.Owner{sam, alex}}, true}, {gate.Owner{Any: []gate.Owner{sam, {Subject: "c-1"}}}, true},
+				{gate.Owner{Any: []gate.Owner{sam, {}}}, false}, {gate.Owner{Any: []gate.Owner{}}, false},
+				{gate.Owner{Any: []gate.Owner{{Any: []gate.Owner{alex}}}}, false},
+				{gate.Owner{Email: sam.Email, Any: []gate.Owner{alex}}, false}, {gate.Owner{Subject: "c-2", Any: []gate.Owner{alex}}, false},
 			} {
-				if call.Owns(owner) != want {
-					t.Errorf("Owns(%+v) = %t", owner, !want)
+				if call.Owns(tt.owner) != tt.want {
+					t.Errorf("Owns(%+v) = %t", tt.owner, !tt.want)
 				}
 			}
 			if _, err := call.Send(ctx, provider.Call{Site: "other", Connection: "other", IdempotencyKey: "mine", Method: "GET", Path: "/x"}); err != nil {

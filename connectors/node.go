@@ -34,7 +34,11 @@ func (r *reader) failf(n *yaml.Node, format string, args ...any) {
 }
 
 func (r *reader) failAt(line int, format string, args ...any) {
-	r.errs = append(r.errs, fmt.Errorf("%s:%d: %s", r.file, line, fmt.Sprintf(format, args...)))
+	problem := fmt.Sprintf("%s:%d: %s", r.file, line, fmt.Sprintf(format, args...))
+	// What an alias repeats is one problem.
+	if !slices.ContainsFunc(r.errs, func(known error) bool { return known.Error() == problem }) {
+		r.errs = append(r.errs, errors.New(problem))
+	}
 }
 
 // document parses the one document of src.

@@ -92,8 +92,11 @@ func looksLikeJSON(contentType string) bool {
 		kind == "application/javascript" || kind == "application/octet-stream"
 }
 
-// empty reports a reply that has no body by its status.
-func (a *answer) empty() bool { return a.Status == 204 || a.Status == 205 }
+// empty reports a reply that has no body by its status, or a 202 without one:
+// there is nothing to say yet.
+func (a *answer) empty() bool {
+	return a.Status == 204 || a.Status == 205 || a.Status == 202 && len(a.Body) == 0
+}
 
 // says is what a condition says of the reply: yes when one of its values is
 // true, or when all of them are, and there is one.

@@ -46,6 +46,11 @@ func (c *Catalog) Preview(ctx context.Context, action string, args map[string]an
 		}
 		by := c.actions[res.Action]
 		proof := map[string]any{}
+		for _, name := range by.def.Args.Required() {
+			if also, ok := args[name]; ok {
+				proof[name] = also
+			}
+		}
 		if by.def.Args.Has(res.Argument) {
 			proof[res.Argument] = value
 		} else if required := by.def.Args.Required(); len(required) == 1 {
@@ -76,6 +81,9 @@ func (e entry) preview(ctx context.Context, args map[string]any, who gate.Pinned
 			p.Purpose = purpose + ": finds " + c.step.name
 		case c.step != nil:
 			p.Purpose = "finds " + c.step.name
+		case c.follows:
+			p.Purpose = "asks whether it is done, where that is not said at once"
+			v.job = "<job>"
 		case purpose == "" && a.writes():
 			p.Purpose = "does it"
 		case purpose == "":
@@ -116,7 +124,7 @@ func (p *Preview) fill(ctx context.Context, e entry, c asked, v values) error {
 	if err != nil {
 		return err
 	}
-	call := (&REST{manifest: e.manifest}).call(q, b, v.key, c.step == nil && e.writes())
+	call := (&REST{manifest: e.manifest}).call(q, b, v.key, c.step == nil && !c.follows && e.writes())
 	p.Path = call.Path
 	if call.Query != "" {
 		p.Path += "?" + call.Query
@@ -129,6 +137,10 @@ func (p *Preview) fill(ctx context.Context, e entry, c asked, v values) error {
 		p.Headers[defaultIdempotency] = call.IdempotencyKey
 	}
 	p.Body = string(call.Body)
+	if c.follows {
+		p.Repeats = fmt.Sprintf("every %v, at most %d times", e.follow.every, e.follow.times)
+		p.Path = strings.ReplaceAll(p.Path, url.QueryEscape(v.job), v.job)
+	}
 	for _, st := range e.steps {
 		for _, f := range st.response.fields {
 			mark := stepMark(st.name, f.name)

@@ -25,8 +25,9 @@ type request struct {
 	body    *expression // nil for none
 	form    bool        // the body is sent as a form rather than as JSON
 	headers map[string]string
-	pages   *pages // nil when one reply is all there is
-	each    string // the step for each of whose records it is made; "" for once
+	given   map[string]*template // headers that are a pinned value or one that a step found
+	pages   *pages               // nil when one reply is all there is
+	each    string               // the step for each of whose records it is made; "" for once
 
 	// Which arguments the parts refer to, in the order they are named.
 	pathArgs, queryArgs, bodyArgs []string
@@ -34,8 +35,10 @@ type request struct {
 	// pinsCustomer: the request says whose it is by a pinned e-mail or subject,
 	// or by what a step found that is the customer's.
 	pinsCustomer bool
+	anchored     bool                // and it does so in its path or its query
 	below        map[string][]string // the fields of steps below whose records the path leads
 	singly       map[string]int      // the steps it needs one record of, with the line
+	job          bool                // the path names what the reply to a write calls the change
 	line         int
 	bodyLine     int
 }
@@ -53,6 +56,7 @@ var pinnedNames = []string{"email", "name", "subject"}
 type surroundings struct {
 	personal bool
 	writes   bool
+	follows  bool // it asks what became of a write
 	// idempotency is the header of a write's key.
 	idempotency string
 	args        *engine.ArgSchema // nil when its own problem is known already
@@ -110,6 +114,7 @@ func (r *reader) readRequest(n *yaml.Node, s surroundings) *request {
 		"headers": func(n *yaml.Node) {
 			q.headers = r.headers(n)
 			r.judgeKey(n, q.headers, s.idempotency)
+			r.readGiven(n, q, s)
 		},
 		"pages": func(n *yaml.Node) { q.pages = r.readPages(n) },
 		"each": func(n *yaml.Node) {
@@ -283,22 +288,32 @@ func (r *reader) template(n *yaml.Node, what, source string) *template {
 // variables checks what a template refers to, and returns the arguments.
 func (r *reader) variables(n *yaml.Node, what string, vars []string, q *request, s surroundings) []string {
 	var used []string
+	inURL := !strings.HasPrefix(what, "header ")
 	for _, v := range vars {
 		if name, ok := strings.CutPrefix(v, "pinned."); ok {
 			r.pinned(n, what, name, s.personal)
-			q.pinsCustomer = q.pinsCustomer || pinsCustomer(name)
+			if pinsCustomer(name) {
+				q.pinsCustomer, q.anchored = true, q.anchored || inURL
+			}
 			continue
 		}
 		if ref, ok := strings.CutPrefix(v, "steps."); ok {
 			name, field, _ := strings.Cut(ref, ".")
 			r.stepReference(n, what, name, []string{field}, s)
-			q.pinsCustomer = q.pinsCustomer || s.owned()[name]
+			// Which version of a record it is says nothing of whose.
+			if s.owned()[name] && s.step(name).response.etag != field {
+				q.pinsCustomer, q.anchored = true, q.anchored || inURL
+			}
 			continue
 		}
 		if name, ok := strings.CutPrefix(v, "page."); ok {
 			if !slices.Contains(pageNames, name) {
 				r.failf(n, "%s: there is no page.%s%s", what, name, suggest(name, slices.Clone(pageNames)))
 			}
+			continue
+		}
+		if s.follows && v == jobVariable {
+			q.job = true
 			continue
 		}
 		if s.args == nil { // its own problem is known already
@@ -406,6 +421,7 @@ var errStep = errors.New("what an earlier step found lacks a value this request 
 // built is a request ready to be sent.
 type built struct {
 	path, query string // percent-encoded
+	headers     map[string]string
 	body        []byte // nil for none
 	contentType string // of body
 }
@@ -447,6 +463,9 @@ func (q *request) build(ctx context.Context, v values) (built, error) {
 		query += percentEncode(p.name) + "=" + percentEncode(plain)
 	}
 	b.path, b.query = path, query
+	if b.headers, err = q.filled(v); err != nil {
+		return b, err
+	}
 	if q.body == nil {
 		return b, nil
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
@@ -21,8 +22,11 @@ type response struct {
 	fields   []field
 	notFound outcome // means that the record does not exist
 	refused  outcome // means that the system understood and said no
+	unknown  outcome // of a write: does not say whether it was done
 	success  *expression
 	idArg    *string
+	etag     string // the field that the reply's ETag becomes; "" for none
+	any      bool   // ownerAt gives several, each of whom it belongs to
 
 	line, ownerLine int
 }
@@ -45,6 +49,7 @@ func (p *response) owns() bool { return p.owner != ownerNone }
 type field struct {
 	name string
 	from *expression // nil: the record's own member of that name
+	etag bool        // it is the reply's ETag
 }
 
 // readResponse reads a response. Without one, nothing comes back.
@@ -59,7 +64,11 @@ func (r *reader) readResponse(n *yaml.Node) *response {
 		"refused": func(n *yaml.Node) {
 			p.refused = r.readOutcome(n, "refused", "that a request was understood and refused")
 		},
+		"unknown": func(n *yaml.Node) {
+			p.unknown = r.readOutcome(n, "unknown", "that it is not known what became of a request")
+		},
 		"success": func(n *yaml.Node) { p.success = r.jq(n, "success") },
+		"etag":    func(n *yaml.Node) { p.etag = r.text(n, "etag") },
 		"id_argument": func(n *yaml.Node) {
 			name := r.scalar(n, "id_argument")
 			p.idArg = &name
@@ -70,11 +79,18 @@ func (r *reader) readResponse(n *yaml.Node) *response {
 			r.failf(n, "response: %s is of a record, so records must say where they are", key)
 		}
 	}
+	if p.etag != "" {
+		if slices.ContainsFunc(p.fields, func(f field) bool { return f.name == p.etag }) || !stepPattern.MatchString(p.etag) {
+			r.failf(n, "response: etag: %q is to be a name of small letters, digits and _ that no field has", p.etag)
+		}
+		p.fields = append(p.fields, field{name: p.etag, etag: true})
+	}
 	return p
 }
 
 // readOwner reads how a record says whose it is: a path to an e-mail address,
-// {email: .path}, {subject: .path}, {step: name, id: .path} or {below: name}.
+// {email: .path}, {subject: .path}, {any_email: .paths}, {any_subject: .paths},
+// {step: name, id: .path} or {below: name}.
 func (r *reader) readOwner(n *yaml.Node, p *response) {
 	p.ownerLine = n.Line
 	if deref(n).Kind != yaml.MappingNode {
@@ -84,19 +100,29 @@ func (r *reader) readOwner(n *yaml.Node, p *response) {
 	given := r.keys(n, "owner", map[string]func(*yaml.Node){
 		"email":   func(n *yaml.Node) { p.owner, p.ownerAt = ownerEmail, r.jq(n, "owner's email") },
 		"subject": func(n *yaml.Node) { p.owner, p.ownerAt = ownerSubject, r.jq(n, "owner's subject") },
-		"step":    func(n *yaml.Node) { p.owner, p.through = ownerStep, r.text(n, "owner's step") },
-		"id":      func(n *yaml.Node) { p.ownerAt = r.jq(n, "owner's id") },
-		"below":   func(n *yaml.Node) { p.owner, p.through = ownerBelow, r.text(n, "owner's below") },
+		"any_email": func(n *yaml.Node) {
+			p.owner, p.any, p.ownerAt = ownerEmail, true, r.jq(n, "owner's any_email")
+		},
+		"any_subject": func(n *yaml.Node) {
+			p.owner, p.any, p.ownerAt = ownerSubject, true, r.jq(n, "owner's any_subject")
+		},
+		"step":  func(n *yaml.Node) { p.owner, p.through = ownerStep, r.text(n, "owner's step") },
+		"id":    func(n *yaml.Node) { p.ownerAt = r.jq(n, "owner's id") },
+		"below": func(n *yaml.Node) { p.owner, p.through = ownerBelow, r.text(n, "owner's below") },
 	})
-	if len(given) == 1 && (given["email"] || given["subject"] || given["below"]) || len(given) == 2 && given["step"] && given["id"] {
+	if len(given) == 1 && !given["step"] && !given["id"] || len(given) == 2 && given["step"] && given["id"] {
 		return
 	}
-	r.failf(n, "owner: give either email or subject with its path, or {step: NAME, id: <path>}, or {below: NAME}")
+	r.failf(n, "owner: give one of email, subject, any_email and any_subject with its path, or {step: NAME, id: <path>}, or {below: NAME}")
 }
 
 // jq reads a jq expression.
 func (r *reader) jq(n *yaml.Node, what string) *expression {
-	e, err := compileJQ(r.text(n, what))
+	source := r.text(n, what)
+	if source == "" {
+		return nil // that is a problem already
+	}
+	e, err := compileJQ(source)
 	if err != nil {
 		r.failf(n, "%s: %v", what, err)
 		return nil
@@ -118,7 +144,7 @@ func (r *reader) readFields(n *yaml.Node) []field {
 			r.failf(at, "fields: %q is not a name; for a value deeper in the record write {name: .path}", name)
 		default:
 			seen[name] = true
-			out = append(out, field{name, from})
+			out = append(out, field{name: name, from: from})
 		}
 	}
 	for _, item := range r.list(n, "fields") {
@@ -177,6 +203,9 @@ func (p *response) record(ctx context.Context, v any, steps map[string]finding) 
 	rec := gate.Record{Fields: make(map[string]any, len(p.fields))}
 	object, _ := v.(map[string]any)
 	for _, f := range p.fields {
+		if f.etag {
+			continue // not the record's
+		}
 		if f.from != nil {
 			if got := f.from.one(ctx, v); got != nil {
 				rec.Fields[f.name] = got
@@ -198,6 +227,9 @@ func (p *response) record(ctx context.Context, v any, steps map[string]finding) 
 // ownerOf is whose record it is, as the outside system says. Where it says so
 // by naming another record, that one's owner is what the system said of it.
 func (p *response) ownerOf(ctx context.Context, v any, steps map[string]finding) (o gate.Owner) {
+	if p.any {
+		return p.anyOwner(ctx, v)
+	}
 	switch p.owner {
 	case ownerEmail:
 		o.Email, _ = p.ownerAt.one(ctx, v).(string)
@@ -213,6 +245,27 @@ func (p *response) ownerOf(ctx context.Context, v any, steps map[string]finding)
 	case ownerBelow:
 		if f := steps[p.through]; len(f.records) == 1 {
 			return f.records[0].Owner
+		}
+	}
+	return o
+}
+
+// anyOwner is each of those who a record says it belongs to. What is no address
+// or no id among them is nobody.
+func (p *response) anyOwner(ctx context.Context, v any) (o gate.Owner) {
+	values, err := p.ownerAt.all(ctx, v)
+	if err != nil {
+		return o
+	}
+	for _, one := range values {
+		text, isText := one.(string)
+		if p.owner == ownerSubject {
+			text, isText = idText(one), true
+		}
+		if isText && text != "" && p.owner == ownerSubject {
+			o.Any = append(o.Any, gate.Owner{Subject: text})
+		} else if isText && text != "" {
+			o.Any = append(o.Any, gate.Owner{Email: text})
 		}
 	}
 	return o

@@ -81,13 +81,15 @@ func (a *action) writes() bool { return a.def.Risk != engine.Read }
 
 // performance is an action on its way: its steps, then its own request.
 type performance struct {
-	rest   *REST
-	action *action
-	grant  gate.Grant
-	values values
-	status int // of the last reply; 0 when there was none
-	asked  int // requests so far
-	bytes  int // of the replies so far
+	rest    *REST
+	action  *action
+	grant   gate.Grant
+	values  values
+	status  int     // of the last reply; 0 when there was none
+	last    *answer // that reply
+	partial bool    // a list went on beyond the pages that are asked for
+	asked   int     // requests so far
+	bytes   int     // of the replies so far
 }
 
 // Bounds on one action: its requests, those of its steps, their pages and what
@@ -108,13 +110,14 @@ func (p *performance) run(ctx context.Context) (gate.Response, error) {
 	if err != nil {
 		return gate.Response{Status: p.status}, err
 	}
-	return gate.Response{Status: p.status, Records: records}, nil
+	return gate.Response{Status: p.status, Records: records, Partial: p.partial}, nil
 }
 
 // asks reports a list below something that has to be found first, or to be
-// there.
+// there, and one of which the manifest says what the system answers when there
+// is none.
 func (a *action) asks() bool {
-	return len(a.steps) > 0 || a.asksForRecord(asked{a.request, a.response, nil})
+	return len(a.steps) > 0 || a.response.notFound.given || a.asksForRecord(asked{request: a.request, response: a.response})
 }
 
 func (p *performance) perform(ctx context.Context) ([]gate.Record, error) {
@@ -126,7 +129,7 @@ func (p *performance) perform(ctx context.Context) ([]gate.Record, error) {
 			return nil, err
 		}
 	}
-	own := asked{a.request, a.response, nil}
+	own := asked{request: a.request, response: a.response}
 	if !a.writes() {
 		return p.repeat(finding, own)
 	}
@@ -134,12 +137,19 @@ func (p *performance) perform(ctx context.Context) ([]gate.Record, error) {
 	// short leaves everybody in doubt.
 	writing, cancel := context.WithTimeout(ctx, a.timeout)
 	defer cancel()
-	return p.ask(writing, own)
+	records, err := p.ask(writing, own)
+	if err == nil && a.follow != nil {
+		err = p.followUp(writing)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return records, nil
 }
 
 // find takes a step. What it finds is the customer's, or nothing.
 func (p *performance) find(ctx context.Context, st *step) error {
-	records, err := p.repeat(ctx, asked{st.request, st.response, st})
+	records, err := p.repeat(ctx, asked{request: st.request, response: st.response, step: st})
 	if err != nil {
 		return err
 	}
@@ -204,6 +214,7 @@ func (p *performance) ask(ctx context.Context, c asked) ([]gate.Record, error) {
 			return nil, failed("the other system's reply could not be understood", errJQMany)
 		}
 		if next == nil || n == c.request.pages.limit {
+			p.partial = p.partial || next != nil
 			return c.narrow(p.action, out, p.values.args), nil
 		}
 		p.values.page = *next
@@ -235,6 +246,7 @@ func (p *performance) once(ctx context.Context, c asked) ([]gate.Record, *page, 
 	}
 	p.status = reply.Status
 	got := &answer{Reply: reply}
+	p.last = got
 	if p.bytes += len(reply.Body); p.bytes > maxBytes {
 		return nil, nil, failed("the replies are longer together than they may be", nil)
 	}
@@ -276,7 +288,7 @@ func (c *REST) call(q *request, b built, key string, writes bool) provider.Call 
 		MaxReply:    maxReply,
 		Headers:     map[string]string{},
 	}
-	for _, given := range []map[string]string{c.manifest.headers, q.headers} {
+	for _, given := range []map[string]string{c.manifest.headers, q.headers, b.headers} {
 		for name, value := range given {
 			if !strings.EqualFold(name, "Content-Type") {
 				call.Headers[name] = value
@@ -307,7 +319,13 @@ func (p *response) understand(ctx context.Context, a *answer, steps map[string]f
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errReply, err)
 	}
-	return p.read(ctx, doc, steps)
+	records, err := p.read(ctx, doc, steps)
+	for _, rec := range records {
+		if p.etag != "" && a.ETag != "" {
+			rec.Fields[p.etag] = a.ETag
+		}
+	}
+	return records, err
 }
 
 // narrow drops the records that are not the one that was asked for.
@@ -339,7 +357,7 @@ func unanswered(ctx context.Context, err error, writes bool) error {
 	case writes && !pe.NotSent:
 		return unknown(err)
 	case !writes && (pe.Timeout || errors.Is(ctx.Err(), context.DeadlineExceeded)):
-		return engine.Errorf(engine.CodeConnectorTimeout, "The other system took too long to answer.", err)
+		return engine.Errorf(engine.CodeConnectorTimeout, "The other system took too long to answer. Please try again in a moment.", err)
 	}
 	return failed("the other system could not be reached", err)
 }
@@ -351,15 +369,16 @@ func (p *response) refusal(ctx context.Context, a *answer, writes bool) error {
 	s := a.Status
 	fine := s >= 200 && s <= 299
 	says := !a.empty() && (!writes || fine || s >= 400 && s <= 499)
+	if writes && p.unknown.met(ctx, a, says) == yes {
+		return unknown(errors.New("the reply says that it may have been done"))
+	}
 	missing := p.notFound.met(ctx, a, says)
 	if missing == yes {
 		return notFound()
 	}
 	refused := p.refused.met(ctx, a, says)
 	if refused == yes {
-		// The system understood and said no: to such a day, in such a state.
-		return engine.Errorf(engine.CodeConnectorFailed, "That was not accepted, so nothing was changed. Please try another way, or contact us.",
-			errors.New("the other system refused the request"))
+		return refusedError()
 	}
 	success := yes
 	if p.success != nil && says {
@@ -386,6 +405,13 @@ func (p *response) refusal(ctx context.Context, a *answer, writes bool) error {
 // notFound says word for word what the gate says of somebody else's record.
 func notFound() *engine.Error {
 	return engine.Errorf(engine.CodeNotFound, "I can't find that in your account. Please check the number and try again.", nil)
+}
+
+// refusedError is the outcome of a request that the system understood and said
+// no to: to such a day, in such a state.
+func refusedError() *engine.Error {
+	return engine.Errorf(engine.CodeConnectorFailed, "That was not accepted, so nothing was changed. Please try another way, or contact us.",
+		errors.New("the other system refused the request"))
 }
 
 func failed(cause string, err error) *engine.Error {

@@ -79,7 +79,13 @@ func (r *reader) readStep(n *yaml.Node, s surroundings) *step {
 	}
 	if response != nil {
 		st.response = r.readResponse(response)
+		if st.response.etag != "" && (st.many || st.request != nil && (st.request.pages != nil || st.request.each != "")) {
+			r.failAt(st.response.line, "step %s: response: an etag is of one reply, about one record", st.name)
+		}
 		r.judgeOwner(st.response, st.request, s)
+		if st.response.unknown.given {
+			r.failAt(st.response.line, "step %s: response: unknown is for what changes something", st.name)
+		}
 		if st.response.records == nil {
 			r.failAt(st.response.line, "step %s: response: records must say what it finds", st.name)
 		}
@@ -117,12 +123,12 @@ func (r *reader) judgeOwner(p *response, q *request, s surroundings) {
 // identifies reports a field that is the record's id, or another by its name:
 // systems have one for people and one for themselves.
 func (p *response) identifies(name string) bool {
-	return namesRecord(name) || p.id != nil && slices.ContainsFunc(p.fields, func(f field) bool {
+	return namesRecord(name) && name != p.etag || p.id != nil && slices.ContainsFunc(p.fields, func(f field) bool {
 		from := "." + f.name
 		if f.from != nil {
 			from = f.from.source
 		}
-		return f.name == name && strings.TrimSpace(from) == strings.TrimSpace(p.id.source)
+		return !f.etag && f.name == name && strings.TrimSpace(from) == strings.TrimSpace(p.id.source)
 	})
 }
 

@@ -160,7 +160,7 @@ func TestStepsLeadFromCustomerToRecords(t *testing.T) {
 	if diff := cmp.Diff(want, r.shop.calls()); diff != "" {
 		t.Errorf("asked, without what is somebody else's (-want +got):\n%s", diff)
 	}
-	if ids(got) != "p1 p2 p3 p4" || got.Records[0].Owner.Email != alexEmail || got.Records[3].Owner != (gate.Owner{}) {
+	if ids(got) != "p1 p2 p3 p4" || got.Records[0].Owner.Email != alexEmail || !cmp.Equal(got.Records[3].Owner, gate.Owner{}) {
 		t.Errorf("records %+v; want four, the last of them nobody's", got.Records)
 	}
 	if diff := cmp.Diff(map[string]any{"id": "p1", "name": "Box"}, got.Records[0].Fields); diff != "" {
@@ -378,7 +378,7 @@ func TestStepNearMisses(t *testing.T) {
 		{"below a step without an owner", "id_argument: order, owner: .email, fields: [id]", "id_argument: order, fields: [id]", "step order does not say who owns what it finds"},
 		{"compared with nothing", "id: .to, owner: {below: contact}, fields: [to]", "owner: {below: contact}, fields: [to]", "step links has no id to compare with"},
 		{"owner of a later step", "owner: {below: contact}", "owner: {below: links}", `there is no earlier step "links"`},
-		{"half an owner", "owner: {step: links, id: .id}", "owner: {step: links}", "owner: give either email or subject"},
+		{"half an owner", "owner: {step: links, id: .id}", "owner: {step: links}", "owner: give one of email, subject"},
 		{"a page nobody turns", "{offset: \"{page.offset}\"}, pages: {size: 2, limit: 4}", "{offset: \"{page.offset}\"}", "no pages say which one comes next"},
 		{"pages nobody asks for", "query: {offset: \"{page.offset}\"}, pages", "pages", "nothing in the request says which page"},
 		{"a cursor nobody sends", ", after: \"{page.cursor}\"", "", "nothing in the request uses the cursor"},

@@ -32,6 +32,25 @@ var valueWords = []string{
 // records of: with a pattern, they are more likely one of these.
 var writtenWords = []string{"note", "reason", "message", "comment", "text", "description", "instruction", "feedback", "review", "greeting", "wish", "star"}
 
+// reachWords are those of the valueWords by which systems also find somebody, or
+// something that somebody has stored. They are values where the request's path
+// or query says whose record is changed, so that a body cannot.
+var reachWords = []string{"address", "phone", "telephone", "mobile", "cell", "fax"}
+
+// reaches reports a name that ends in one of the reachWords, or in the number
+// of one.
+func reaches(name string) bool {
+	ws := words(name)
+	if n := len(ws); n > 1 && slices.Contains(recordEndings, ws[n-1]) {
+		ws = ws[:n-1]
+	}
+	if len(ws) == 0 {
+		return false
+	}
+	last := ws[len(ws)-1]
+	return slices.Contains(reachWords, last) || slices.Contains(reachWords, strings.TrimSuffix(last, "s")) || last == "addresses"
+}
+
 // nameBefore is what "name" may follow without naming a record.
 var nameBefore = []string{"first", "last", "middle", "full", "given", "family", "display", "company", "nick", "maiden"}
 
@@ -91,7 +110,7 @@ func (c *contents) ownValue(name string, m map[string]any, depth int) bool {
 	}
 	format, _ := m["format"].(string)
 	_, pattern := m["pattern"]
-	byName := namesValue(name) && !(pattern && writtenName(name))
+	byName := namesValue(name) && !(pattern && writtenName(name)) && !(c.adrift && reaches(name))
 	switch {
 	case allows(m, "string") && !byName && !slices.Contains(valueFormats, format):
 		return false

@@ -17,6 +17,7 @@ type values struct {
 	pinned map[string]any // nil for a public action
 	steps  map[string]finding
 	page   page
+	job    string // what the reply to a write calls the change; "" but when that is asked after
 	key    string // the idempotency key; "" for what only reads
 }
 
@@ -84,6 +85,12 @@ func (v values) lookup(name string, strict bool) ([]string, error) {
 	}
 	if key, ok := strings.CutPrefix(name, "page."); ok {
 		return v.page.lookup(key), nil
+	}
+	if name == jobVariable && v.job != "" {
+		if !utf8.ValidString(v.job) || strict && climbs(v.job) {
+			return nil, errStep
+		}
+		return []string{v.job}, nil
 	}
 	arg := v.args[name]
 	if arg == nil {

@@ -267,7 +267,11 @@ func showFields(e *audit.Entry, texts reasonTexts) ([]output.Field, error) {
 		add("  status", strconv.Itoa(o.Status))
 	}
 	add("  took", (time.Duration(o.Milliseconds) * time.Millisecond).String())
-	add("  records", fmt.Sprintf("%d returned, %d released", o.Returned, o.Released))
+	records := fmt.Sprintf("%d returned, %d released", o.Returned, o.Released)
+	if o.Partial {
+		records += "; there were more, which were not asked for"
+	}
+	add("  records", records)
 	for _, code := range o.Withheld {
 		reason("  withheld", code)
 	}

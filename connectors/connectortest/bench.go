@@ -41,6 +41,8 @@ type Options struct {
 	Links     []Link
 	Now       time.Time      // what the gate's clock shows; the zero Time is the real time
 	Location  *time.Location // the site's; UTC when nil
+	// Wait waits out pauses between calls; on a timer when nil.
+	Wait func(context.Context, time.Duration) error
 }
 
 // Customer is who signs in.
@@ -83,7 +85,7 @@ func New(t testing.TB, o Options) *Bench {
 		t.Fatal(err)
 	}
 	site := &engine.Site{ID: Site, Tier: engine.Business, Location: o.Location, MaxTokenLifetime: 15 * time.Minute}
-	guard := connectors.NewGuard(b.Provider, nil)
+	guard := connectors.NewGuard(b.Provider, o.Wait)
 	made := map[*connectors.Manifest]gate.Connector{}
 	var bindings []gate.Binding
 	for _, a := range catalog.Actions() {

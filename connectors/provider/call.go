@@ -38,6 +38,8 @@ type Reply struct {
 	ContentType string
 	RetryAfter  time.Duration // 0 when the system did not say
 	Link        string        // the Link header (RFC 8288), as it came; "" for none
+	ETag        string        // the entity tag (RFC 9110, 8.8.3), as it came; "" for none
+	Location    string        // of a 2xx, as it came; "" for none
 	Body        []byte
 }
 

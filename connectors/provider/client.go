@@ -105,6 +105,8 @@ func (c *Client) Do(ctx context.Context, call Call) (*Reply, error) {
 		ContentType: resp.Header.Get("Content-Type"),
 		RetryAfter:  retryAfter(resp.Header.Get("Retry-After"), time.Now()),
 		Link:        strings.Join(resp.Header.Values("Link"), ", "),
+		ETag:        resp.Header.Get("Etag"),
+		Location:    resp.Header.Get("Location"),
 		Body:        body,
 	}, nil
 }

@@ -174,7 +174,8 @@ func (s *server) serveProxy(w http.ResponseWriter, r *http.Request, path string)
 		return
 	}
 	log.Debug("call answered", "status", got.status)
-	for name, value := range map[string]string{"Content-Type": got.contentType, "Retry-After": got.retryAfter, "Link": got.link} {
+	for name, value := range map[string]string{"Content-Type": got.contentType, "Retry-After": got.retryAfter, "Link": got.link,
+		"Etag": got.etag, "Location": got.location} {
 		if value != "" {
 			w.Header().Set(name, value)
 		}

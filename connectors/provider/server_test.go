@@ -446,7 +446,9 @@ func TestCredentialIsInNoAnswerAndNoLog(t *testing.T) {
 	inJSON, _ := json.Marshal(planted)
 	up, _ := upstream(t, func(w http.ResponseWriter, q *http.Request) {
 		w.Header().Set("Content-Type", "text/plain; key="+q.Header.Get("X-Api-Key"))
-		w.Header().Set("Retry-After", planted)
+		for _, name := range []string{"Retry-After", "Link", "Etag", "Location"} {
+			w.Header().Set(name, planted)
+		}
 		fmt.Fprintf(w, "%v %v %s %s", q.Header, q.URL, inJSON, strings.ReplaceAll(planted, "/", `\/`))
 		if user, _, ok := q.BasicAuth(); ok {
 			fmt.Fprint(w, user, pair)

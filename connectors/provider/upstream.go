@@ -25,7 +25,7 @@ type outgoing struct {
 type incoming struct {
 	status                  int
 	contentType, retryAfter string
-	link                    string
+	link, etag, location    string
 	challenge               string // WWW-Authenticate; goes no further
 	body                    []byte
 }
@@ -83,8 +83,19 @@ func (s *server) call(ctx context.Context, c *opened, out outgoing) (*incoming, 
 		contentType: string(scrub([]byte(resp.Header.Get("Content-Type")), c.secrets)),
 		retryAfter:  string(scrub([]byte(resp.Header.Get("Retry-After")), c.secrets)),
 		link:        string(scrub([]byte(strings.Join(resp.Header.Values("Link"), ", ")), c.secrets)),
+		etag:        string(scrub([]byte(resp.Header.Get("Etag")), c.secrets)),
+		location:    string(scrub([]byte(location(resp)), c.secrets)),
 		body:        scrub(body, c.secrets),
 	}, nil
+}
+
+// location is where the reply says that what it made is to be found. A
+// redirect's is not passed on: whoever asks might follow it.
+func location(resp *http.Response) string {
+	if resp.StatusCode > 299 {
+		return ""
+	}
+	return resp.Header.Get("Location")
 }
 
 // request builds what is sent: below the base URL, whatever the path says.

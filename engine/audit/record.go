@@ -43,8 +43,10 @@ type Outcome struct {
 	Status    int       `json:"status,omitempty"` // of the upstream
 	Returned  int       `json:"returned"`         // records the connector brought back
 	Released  int       `json:"released"`         // records that reached the visitor
-	Withheld  []string  `json:"withheld,omitempty"`
-	Redacted  []string  `json:"redacted,omitempty"`
+	// Partial says that the upstream has more than the connector asks for.
+	Partial  bool     `json:"partial,omitempty"`
+	Withheld []string `json:"withheld,omitempty"`
+	Redacted []string `json:"redacted,omitempty"`
 	// Code is "" when the call did what it was for.
 	Code string `json:"code,omitempty"`
 	// Problem is why, for operators. It quotes nothing of the customer's.

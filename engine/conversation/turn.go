@@ -217,7 +217,7 @@ func (t *turn) report(ctx context.Context, res confirm.Result, err error, step p
 		t.cite(res.Result)
 	default:
 		t.say(Reply{Type: TypeResult, Action: res.Action.Name, Data: res.Data(), Decision: d.ID,
-			Text: phrase.Result(phrase.Said{Site: t.in.Site.Site, Action: res.Action, Args: step.Intent.Args, Before: res.Before, Records: res.Records})})
+			Text: phrase.Result(phrase.Said{Site: t.in.Site.Site, Action: res.Action, Args: step.Intent.Args, Before: res.Before, Records: res.Records, Partial: res.Partial})})
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"time"
 
 	"vouchsafe/engine"
@@ -25,6 +26,8 @@ type Result struct {
 	Before *Record
 	// Records are the released records.
 	Records []Record
+	// Partial says that the outside system has more than it was asked for.
+	Partial bool
 }
 
 // Do takes an intent down the whole path. A refusal by the policy is a Result
@@ -90,7 +93,7 @@ func (g *Gate) carryOut(ctx context.Context, c *considered, res *Result) (o audi
 		if recover() == nil { // what it holds may be anybody's, so it goes nowhere
 			return
 		}
-		res.Records, res.Pending = nil, false
+		res.Records, res.Pending, res.Partial = nil, false, false
 		write := c.binding.Action.Risk != engine.Read
 		switch {
 		case write && acted:
@@ -121,7 +124,7 @@ func (g *Gate) carryOut(ctx context.Context, c *considered, res *Result) (o audi
 	o.IdempotencyKey = p.p.grant.IdempotencyKey
 	called = true
 	resp, err := g.act(ctx, c, p)
-	o.Status, o.Returned = resp.Status, len(resp.Records)
+	o.Status, o.Returned, o.Partial = resp.Status, len(resp.Records), resp.Partial
 	if engine.CodeOf(err) == engine.CodeConnectorFailed && ctx.Err() == nil {
 		// Whoever goes away in the middle has had their use, or they could have
 		// any number of them.
@@ -134,6 +137,7 @@ func (g *Gate) carryOut(ctx context.Context, c *considered, res *Result) (o audi
 		return o, err
 	}
 	acted = true
+	res.Partial = resp.Partial
 	res.Records, err = g.release(ctx, c, resp.Records, &o)
 	if c.binding.Action.Risk != engine.Read {
 		// It is done: what may not be shown of it is not shown, and nobody
@@ -196,6 +200,12 @@ func (g *Gate) resolve(ctx context.Context, c *considered) (*Record, error) {
 		read.parent = c.record.ID
 		read.Confirmed, read.MustConfirm, read.IdempotencyKey, read.Follows = "", false, "", ""
 		read.Intent = engine.Intent{Action: by.Name, Args: map[string]any{}, Asserted: c.request.Intent.Asserted}
+		for _, name := range by.Args.Required() {
+			// What the proof wants besides, such as the name a booking is under.
+			if also, ok := c.request.Intent.Args[name]; ok {
+				read.Intent.Args[name] = also
+			}
+		}
 		if name, ok := lookupArgument(by, res.Argument); ok {
 			read.Intent.Args[name] = value
 		}
@@ -356,6 +366,11 @@ func (g *Gate) release(ctx context.Context, c *considered, records []Record, o *
 // owned reports whether a record is the visitor's. Whatever the record says
 // about its owner must be true of the visitor, and it must say something.
 func owned(o Owner, v identity.Visitor, foldLocal bool) bool {
+	if len(o.Any) > 0 {
+		return o.Email == "" && o.Subject == "" && slices.ContainsFunc(o.Any, func(one Owner) bool {
+			return len(one.Any) == 0 && owned(one, v, foldLocal)
+		})
+	}
 	if o.Email == "" && o.Subject == "" {
 		return false
 	}
@@ -370,12 +385,16 @@ func owned(o Owner, v identity.Visitor, foldLocal bool) bool {
 }
 
 // Data is the released records as API callers see them: the one record's
-// fields, or a list under "records"; empty when the action brings nothing back.
+// fields, or a list under "records", with "partial" where there is more; empty
+// when the action brings nothing back.
 func (r Result) Data() map[string]any {
 	if r.Action != nil && r.Action.List {
 		list := make([]map[string]any, len(r.Records))
 		for i, rec := range r.Records {
 			list[i] = rec.Fields
+		}
+		if r.Partial {
+			return map[string]any{"records": list, "partial": true}
 		}
 		return map[string]any{"records": list}
 	}

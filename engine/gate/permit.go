@@ -95,6 +95,8 @@ type Connector interface {
 type Response struct {
 	Status  int // of the upstream, for the audit; 0 when there is none
 	Records []Record
+	// Partial says that there is more than the connector asks for.
+	Partial bool
 }
 
 // Record is one record of the outside system.
@@ -109,4 +111,7 @@ type Record struct {
 type Owner struct {
 	Email   string // as the outside system writes it
 	Subject string
+	// Any are several, each of whom it belongs to, as to the contacts of a
+	// booking; then nothing else is set.
+	Any []Owner
 }

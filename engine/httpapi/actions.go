@@ -107,8 +107,8 @@ func (x *exchange) act(r gate.Request, yes string) (decision string, err error) 
 	return decision, nil
 }
 
-// appendData adds what was released: a record's fields, a list of them, or an
-// empty object.
+// appendData adds what was released: a record's fields, a list of them, which
+// says where there is more, or an empty object.
 func appendData(b []byte, res *gate.Result) ([]byte, error) {
 	if !res.Action.List {
 		if len(res.Records) == 0 {
@@ -125,6 +125,9 @@ func appendData(b []byte, res *gate.Result) ([]byte, error) {
 		if b, err = appendValue(b, rec.Fields); err != nil {
 			return b, err
 		}
+	}
+	if res.Partial {
+		return append(b, `],"partial":true}`...), nil
 	}
 	return append(b, "]}"...), nil
 }

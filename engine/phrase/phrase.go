@@ -128,11 +128,20 @@ type Said struct {
 	Args    map[string]any
 	Before  *gate.Record // the record the arguments named, before the call
 	Records []gate.Record
+	Partial bool // there are more
 }
 
 // Result says what a call came to: in the words of the manifest's reply when it
-// has one, else in words made from its title and fields.
+// has one, else in words made from its title and fields. It never passes over
+// that there is more.
 func Result(s Said) string {
+	if s.Partial && s.Action.List {
+		return words(s) + "\nThere may be more than I could look through."
+	}
+	return words(s)
+}
+
+func words(s Said) string {
 	if s.Action.Reply != "" {
 		if text, ok := render(s); ok {
 			return text
