@@ -87,26 +87,27 @@ type siteSettings struct {
 
 // app is an assembled gate.
 type app struct {
-	server  *httpapi.Server
-	audit   *audit.Log
-	state   *store.DB
-	revoked *revoke.List
-	tokens  *admin.Tokens
-	uses    *admin.Ledger
-	doubts  *doubt.Watch
-	counts  *tally.Book
-	sinks   []*sink.Sink
-	confirm *confirm.Store
-	keeping retention // of the log
-	kb      *kb.Base
-	policy  *policy.Engine
-	rollout *rollout.Rollout
-	history *rollout.History // of policies
-	shadows *shadows
-	guard   *connectors.Guard
-	sites   atomic.Pointer[[]siteSettings] // those that are served
-	reload  *reloader                      // nil for the demo, which has no files to change
-	log     *slog.Logger
+	server        *httpapi.Server
+	audit         *audit.Log
+	state         *store.DB
+	revoked       *revoke.List
+	tokens        *admin.Tokens
+	uses          *admin.Ledger
+	doubts        *doubt.Watch
+	counts        *tally.Book
+	sinks         []*sink.Sink
+	confirm       *confirm.Store
+	conversations *conversation.Service
+	keeping       retention // of the log
+	kb            *kb.Base
+	policy        *policy.Engine
+	rollout       *rollout.Rollout
+	history       *rollout.History // of policies
+	shadows       *shadows
+	guard         *connectors.Guard
+	sites         atomic.Pointer[[]siteSettings] // those that are served
+	reload        *reloader                      // nil for the demo, which has no files to change
+	log           *slog.Logger
 	// keysSeen is what each site's keys come to, as it is on record.
 	keysSeen map[string][sha256.Size]byte
 	stop     []func() // what runs beside the server, ended before the files are closed
@@ -198,6 +199,7 @@ func assemble(ctx context.Context, s settings) (_ *app, err error) {
 	a.regularly(ctx, lapseEvery, "what was not confirmed in time could not be recorded", confirmations.Lapse)
 	a.confirm = confirmations
 	conversations := conversation.New(a.state, g, confirmations, time.Now)
+	a.conversations = conversations
 	if err := a.settle(ctx, conversations); err != nil {
 		return nil, err
 	}
@@ -233,6 +235,9 @@ func assemble(ctx context.Context, s settings) (_ *app, err error) {
 	}
 	a.beside(ctx, a.rollout.Run)
 	a.beside(ctx, a.retainRegularly)
+	a.regularly(ctx, tidyEvery, "the state file could not be written anew without what has lapsed", func(ctx context.Context) error {
+		return a.state.Tidy(ctx, time.Now())
+	})
 	return a, nil
 }
 
@@ -276,6 +281,10 @@ func (a *app) settle(ctx context.Context, told *conversation.Service) error {
 	a.regularly(ctx, countEvery, "decisions could not be counted", a.counts.Look)
 	return nil
 }
+
+// tidyEvery is how often the state file is written anew: nothing that has lapsed
+// is left in its pages for longer.
+const tidyEvery = 24 * time.Hour
 
 // usesEvery is how often it is written down when admin tokens were used.
 const usesEvery = time.Minute

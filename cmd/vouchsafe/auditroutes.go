@@ -1,8 +1,10 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"path/filepath"
+	"time"
 
 	"vouchsafe/engine"
 	"vouchsafe/engine/audit"
@@ -78,7 +80,24 @@ func (a *app) adminErase(r httpapi.AdminRequest) (any, error) {
 	if given != 1 {
 		return nil, engine.Errorf(codeInvalidRequest, "Name one of subject, email and name.", nil)
 	}
-	return a.audit.Erase(r.Context, s.ID, r.Caller.Name(), in)
+	return a.audit.Erase(r.Context, s.ID, r.Caller.Name(), in, a.forget)
+}
+
+// forget lets go of what is kept of somebody outside the log: what waits for
+// them, and what waits and names them.
+func (a *app) forget(ctx context.Context, who *audit.Whom) (n int, err error) {
+	waiting, err := a.confirm.Forget(ctx, who)
+	if err != nil {
+		return waiting, err
+	}
+	conversations, err := a.conversations.Forget(ctx, who)
+	if n = waiting + conversations; err != nil {
+		return n, err
+	}
+	a.server.ForgetResponses()
+	// What was deleted is still in free pages, and more of them in those of what
+	// was there before.
+	return n, a.state.Tidy(ctx, time.Now())
 }
 
 // toBackUp is where a copy of the log is to be made.

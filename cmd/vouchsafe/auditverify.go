@@ -307,6 +307,9 @@ copy of the log. A subject's addresses, as their tokens named them, go with the
 subject: also where other visitors typed them. --email and --name erase somebody
 who is only known from what others typed.
 
+What waits of theirs ends: confirmations, requests for after a sign-in, their
+conversations, and what names an address of theirs in those of others.
+
 The erasure is on record, without the person's name.`,
 		Example: `  vouchsafe audit erase --site shop --subject cus_4711`,
 		Args:    cobra.NoArgs,
@@ -328,7 +331,8 @@ The erasure is on record, without the person's name.`,
 			if err := client.post(cmd.Context(), "/v1/admin/sites/"+url.PathEscape(site)+"/erasures", who, &e); err != nil {
 				return output.Cannot(err)
 			}
-			return p.Object(e, output.Field{Name: "keys destroyed", Value: strconv.Itoa(e.Keys)}, output.Field{Name: "on record as", Value: e.Act})
+			return p.Object(e, output.Field{Name: "keys destroyed", Value: strconv.Itoa(e.Keys)},
+				output.Field{Name: "requests forgotten", Value: strconv.Itoa(e.Forgotten)}, output.Field{Name: "on record as", Value: e.Act})
 		},
 	}
 	cmd.Flags().StringVar(&site, "site", "", "the `SITE`")

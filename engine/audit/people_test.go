@@ -38,7 +38,7 @@ func TestErasureOfWhoeverWasNamed(t *testing.T) {
 	// Jordan is a customer too, and asks to be erased by the subject.
 	put(t, l, strings.NewReplacer(`"u1"`, `"u2"`, "alex@example.com", "JORDAN@example.com").Replace(
 		`{"site":{"id":"shop"},"identity":{"state":"verified","subject":"u1","email":"alex@example.com"},"action":{"name":"x"}}`))
-	got, err := l.Erase(ctx, "shop", "socket", Person{Subject: "u2"})
+	got, err := l.Erase(ctx, "shop", "socket", Person{Subject: "u2"}, nil)
 	if err != nil || got.Keys != 2 {
 		t.Fatalf("Erase = %+v, %v; want the subject's key and the address's", got, err)
 	}
@@ -80,7 +80,7 @@ func TestErasureOfWhoeverWasNamed(t *testing.T) {
 func TestErasureOfTheVisitor(t *testing.T) {
 	l, dir := openLog(t)
 	id, before := put(t, l, foreign), keyOf(t, l, "u1")
-	if _, err := l.Erase(context.Background(), "shop", "socket", Person{Subject: "u1"}); err != nil {
+	if _, err := l.Erase(context.Background(), "shop", "socket", Person{Subject: "u1"}, nil); err != nil {
 		t.Fatal(err)
 	}
 	e, err := l.Show(id)
@@ -94,7 +94,7 @@ func TestErasureOfTheVisitor(t *testing.T) {
 	if err != nil || bytes.Contains(b, before[:]) {
 		t.Errorf("the file of keys still names the key (%v)", err)
 	}
-	if _, err := l.Erase(context.Background(), "shop", "socket", Person{Subject: "u1", Email: "a@example.com"}); err == nil {
+	if _, err := l.Erase(context.Background(), "shop", "socket", Person{Subject: "u1", Email: "a@example.com"}, nil); err == nil {
 		t.Error("two people were erased at once")
 	}
 }

@@ -213,7 +213,7 @@ func TestRetention(t *testing.T) {
 			t.Errorf("from the checkpoint of %d records: %v", c.Size, err)
 		}
 	}
-	if _, err := l.Erase(ctx, "other", "socket", Person{Subject: "u0"}); err != nil {
+	if _, err := l.Erase(ctx, "other", "socket", Person{Subject: "u0"}, nil); err != nil {
 		t.Error(err)
 	}
 
@@ -705,7 +705,7 @@ func TestKeysGoWithTheirRecords(t *testing.T) {
 	if e, err := l.Show(back); err != nil || e.About.Identity.Subject != "u1" {
 		t.Errorf("u1 came back: %+v, %v", e, err)
 	}
-	if got, err := l.Erase(ctx, "shop", "socket", Person{Subject: "u1"}); err != nil || got.Keys < 1 {
+	if got, err := l.Erase(ctx, "shop", "socket", Person{Subject: "u1"}, nil); err != nil || got.Keys < 1 {
 		t.Errorf("Erase: %+v, %v", got, err)
 	}
 	if e, err := l.Show(back); err != nil || e.Decision.Unreadable != UnreadableErased {
@@ -737,7 +737,7 @@ func TestTheSubjectOfAnAddressStays(t *testing.T) {
 	typed := say("u2", "bob@x.com", "jane@x.com", began.Add(100*time.Hour))
 	next(t, l)
 	retain(t, l, shopBefore)
-	if got, err := l.Erase(context.Background(), "shop", "socket", Person{Subject: "u1"}); err != nil || got.Keys != 2 {
+	if got, err := l.Erase(context.Background(), "shop", "socket", Person{Subject: "u1"}, nil); err != nil || got.Keys != 2 {
 		t.Errorf("Erase: %+v, %v; want the subject's key and the address's", got, err)
 	}
 	if e, err := l.Show(typed); err != nil || strings.Contains(string(e.Decision.Input), "jane") {

@@ -297,6 +297,10 @@ func (s *Store) stored(tx *bbolt.Tx, id string, now time.Time) (*stored, error) 
 	if b == nil {
 		return nil, nil
 	}
+	return decode(b)
+}
+
+func decode(b []byte) (*stored, error) {
 	var p stored
 	d := json.NewDecoder(bytes.NewReader(b))
 	d.UseNumber()

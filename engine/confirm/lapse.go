@@ -3,7 +3,6 @@ package confirm
 import (
 	"context"
 	"encoding/binary"
-	"errors"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -199,13 +198,5 @@ func (s *Store) lapse(ctx context.Context, key string) error {
 	if err != nil || ended == nil {
 		return err
 	}
-	if before {
-		switch _, err := s.log.Show(ended.Record); {
-		case err == nil:
-			return s.recorded(ctx, id)
-		case !errors.Is(err, audit.ErrNotFound):
-			return err
-		}
-	}
-	return s.record(ctx, id, ended)
+	return s.recordOnce(ctx, id, ended, before)
 }

@@ -218,6 +218,10 @@ func (c *conversations) read(tx *bbolt.Tx, id string, now time.Time) (*state, er
 	if b == nil {
 		return nil, nil
 	}
+	return decode(b)
+}
+
+func decode(b []byte) (*state, error) {
 	var s state
 	d := json.NewDecoder(bytes.NewReader(b))
 	d.UseNumber()
@@ -231,13 +235,17 @@ func (c *conversations) read(tx *bbolt.Tx, id string, now time.Time) (*state, er
 }
 
 func (c *conversations) write(tx *bbolt.Tx, id string, s *state, now time.Time) error {
-	b, err := json.Marshal(s)
-	if err != nil {
-		return fmt.Errorf("encoding a conversation: %w", err)
-	}
 	life := anonymousLife
 	if s.Subject != "" {
 		life = ownedLife
 	}
-	return c.shelf.Put(tx, id, b, now.Add(life), now)
+	return c.put(tx, id, s, now.Add(life), now)
+}
+
+func (c *conversations) put(tx *bbolt.Tx, id string, s *state, until, now time.Time) error {
+	b, err := json.Marshal(s)
+	if err != nil {
+		return fmt.Errorf("encoding a conversation: %w", err)
+	}
+	return c.shelf.Put(tx, id, b, until, now)
 }

@@ -282,6 +282,17 @@ func (k *keyring) response(id string) (response, bool) {
 	return *r, true
 }
 
+// ForgetResponses lets go of the responses that are kept for repeating: whoever
+// asks again under the same key hears that it was done.
+func (s *Server) ForgetResponses() {
+	k := s.keys
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for k.recent.Len() > 0 {
+		k.dropLocked(k.recent.Back())
+	}
+}
+
 func (k *keyring) dropLocked(e *list.Element) {
 	r := k.recent.Remove(e).(*response)
 	delete(k.kept, r.id)

@@ -283,3 +283,23 @@ func TestPolicyCodesAreUnbounded(t *testing.T) {
 		}
 	}
 }
+
+// Once somebody is erased, no response is repeated from memory.
+func TestForgottenResponsesAreNotRepeated(t *testing.T) {
+	s := &Server{keys: newKeyring(nil, time.Now)}
+	for _, id := range []string{"ik_1", "ik_2"} {
+		s.keys.keep(response{id: id, body: []byte("personal")})
+	}
+	if _, ok := s.keys.response("ik_1"); !ok {
+		t.Fatal("a response is not kept")
+	}
+	s.ForgetResponses()
+	for _, id := range []string{"ik_1", "ik_2"} {
+		if _, ok := s.keys.response(id); ok {
+			t.Errorf("the response of %s is still there", id)
+		}
+	}
+	if s.keys.size != 0 || s.keys.recent.Len() != 0 {
+		t.Errorf("%d bytes of %d responses are kept", s.keys.size, s.keys.recent.Len())
+	}
+}

@@ -1,11 +1,14 @@
 package store
 
 import (
+	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"time"
 
 	"go.etcd.io/bbolt"
 )
@@ -23,6 +26,25 @@ func (db *DB) Rewrite(ctx context.Context, copy func(from, to *bbolt.Tx) error) 
 		return Unavailable(ErrBroken)
 	}
 	return db.group.Submit(ctx, work{rewrite: copy})
+}
+
+// Tidy writes the file anew without what has lapsed on its shelves, so that
+// nothing is left of that, nor of whatever was deleted or replaced.
+func (db *DB) Tidy(ctx context.Context, now time.Time) error {
+	lapsed := func(stamp []byte) bool {
+		return len(stamp) >= stampLen && int64(binary.BigEndian.Uint64(stamp)) <= now.UnixMilli()
+	}
+	return db.Rewrite(ctx, func(from, to *bbolt.Tx) error {
+		return CopyBuckets(from, to, func(bucket, key, value []byte) bool {
+			switch {
+			case bytes.HasSuffix(bucket, []byte(expiriesSuffix)):
+				return !lapsed(key)
+			case from.Bucket(append(bytes.Clone(bucket), expiriesSuffix...)) != nil:
+				return !lapsed(value)
+			}
+			return true
+		})
+	})
 }
 
 func (db *DB) rewrite(copy func(from, to *bbolt.Tx) error) error {

@@ -13,13 +13,17 @@ type Shelf struct{ entries, expiries []byte }
 
 // NewShelf names a shelf.
 func NewShelf(name string) Shelf {
-	return Shelf{entries: []byte(name), expiries: []byte(name + ".expiries")}
+	return Shelf{entries: []byte(name), expiries: []byte(name + expiriesSuffix)}
 }
 
 // swept is how many lapsed entries one Put clears away at most.
 const swept = 8
 
 const stampLen = 8
+
+// expiriesSuffix ends the name of the bucket that lists a shelf's entries by when
+// they lapse.
+const expiriesSuffix = ".expiries"
 
 // Put writes an entry, replacing one of the same key. It lapses at expires.
 func (s Shelf) Put(tx *bbolt.Tx, key string, value []byte, expires, now time.Time) error {
@@ -87,6 +91,21 @@ func (s Shelf) Get(tx *bbolt.Tx, key string, now time.Time) ([]byte, time.Time) 
 		return nil, time.Time{}
 	}
 	return b[stampLen:], expires
+}
+
+// Each calls fn with every entry, those that have lapsed and were not cleared
+// away yet included. The bytes are valid inside the transaction only.
+func (s Shelf) Each(tx *bbolt.Tx, fn func(key string, value []byte, expires time.Time) error) error {
+	entries := tx.Bucket(s.entries)
+	if entries == nil {
+		return nil
+	}
+	return entries.ForEach(func(k, v []byte) error {
+		if len(v) < stampLen {
+			return nil
+		}
+		return fn(string(k), v[stampLen:], time.UnixMilli(int64(binary.BigEndian.Uint64(v))))
+	})
 }
 
 // Delete removes an entry, if it is there.

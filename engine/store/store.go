@@ -286,20 +286,30 @@ func (db *DB) Close() error {
 }
 
 // CopyBuckets copies the keys of one file's buckets into another's for which
-// keep is true. Buckets within buckets are not looked for: none of ours holds
-// any.
+// keep is true. Buckets within buckets are copied whole.
 func CopyBuckets(from, to *bbolt.Tx, keep func(bucket, key, value []byte) bool) error {
 	return from.ForEach(func(name []byte, b *bbolt.Bucket) error {
 		out, err := to.CreateBucketIfNotExists(name)
 		if err != nil {
 			return err
 		}
-		out.FillPercent = 1 // the keys come in order
-		return b.ForEach(func(k, v []byte) error {
-			if !keep(name, k, v) {
+		return copyBucket(b, out, func(k, v []byte) bool { return keep(name, k, v) })
+	})
+}
+
+func copyBucket(from, to *bbolt.Bucket, keep func(key, value []byte) bool) error {
+	to.FillPercent = 1 // the keys come in order
+	return from.ForEach(func(k, v []byte) error {
+		if v != nil {
+			if !keep(k, v) {
 				return nil
 			}
-			return out.Put(k, v)
-		})
+			return to.Put(k, v)
+		}
+		within, err := to.CreateBucketIfNotExists(k)
+		if err != nil {
+			return err
+		}
+		return copyBucket(from.Bucket(k), within, func(_, _ []byte) bool { return true })
 	})
 }

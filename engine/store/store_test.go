@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -283,5 +284,58 @@ func TestFilesArePrivate(t *testing.T) {
 	}
 	if _, err := Open(path, "audit", Options{}); err == nil {
 		t.Error("a folder that anybody writes was accepted")
+	}
+}
+
+// A file written anew holds what lives, buckets within buckets included, and
+// nothing of what lapsed or was deleted.
+func TestTidy(t *testing.T) {
+	db := open(t, Options{})
+	shelf, now := NewShelf("things"), time.Date(2026, 3, 2, 9, 0, 0, 0, time.UTC)
+	err := db.Commit(context.Background(), func(tx *bbolt.Tx) error {
+		b, err := tx.CreateBucketIfNotExists(testBucket)
+		if err != nil {
+			return err
+		}
+		within, err := b.CreateBucketIfNotExists([]byte("within"))
+		if err != nil {
+			return err
+		}
+		return errors.Join(b.Put([]byte("kept"), []byte("value-kept")), b.Put([]byte("gone"), []byte("value-deleted")), within.Put([]byte("deep"), []byte("value-deep")),
+			shelf.Put(tx, "alive", []byte("value-alive"), now.Add(time.Minute), now), shelf.Put(tx, "lapsed", []byte("value-lapsed"), now, now))
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := db.Commit(context.Background(), func(tx *bbolt.Tx) error { return tx.Bucket(testBucket).Delete([]byte("gone")) }); err != nil {
+		t.Fatal(err)
+	}
+	if err := db.Tidy(context.Background(), now); err != nil {
+		t.Fatal(err)
+	}
+	b, err := os.ReadFile(db.Path())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for word, want := range map[string]bool{"value-kept": true, "value-deep": true, "value-alive": true, "value-deleted": false, "value-lapsed": false} {
+		if strings.Contains(string(b), word) != want {
+			t.Errorf("the file holds %s: %v, want %v", word, !want, want)
+		}
+	}
+	keys := map[string]bool{}
+	db.View(func(tx *bbolt.Tx) error {
+		if v := tx.Bucket(testBucket).Bucket([]byte("within")).Get([]byte("deep")); string(v) != "value-deep" {
+			t.Errorf("within a bucket: %q", v)
+		}
+		return shelf.Each(tx, func(key string, _ []byte, until time.Time) error {
+			keys[key] = until.Equal(now.Add(time.Minute))
+			return nil
+		})
+	})
+	if len(keys) != 1 || !keys["alive"] {
+		t.Errorf("on the shelf: %v", keys)
+	}
+	if err := put(db, "after"); err != nil || !has(t, db, "after") {
+		t.Errorf("a write afterwards: %v", err)
 	}
 }
