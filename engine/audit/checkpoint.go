@@ -8,6 +8,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"go.etcd.io/bbolt"
@@ -174,8 +175,12 @@ func (l *Log) Notes(site string, size uint64, fn func(size uint64, note string) 
 		size uint64
 		note string
 	}
+	// A file that ends before has none: whoever follows opens the newest alone.
 	l.mu.RLock()
-	segments := l.segments
+	segments := slices.DeleteFunc(slices.Clone(l.segments), func(s *segment) bool {
+		p := s.sites[site]
+		return p == nil || p.end() <= size
+	})
 	l.mu.RUnlock()
 	for _, s := range segments {
 		var notes []stored

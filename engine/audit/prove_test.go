@@ -5,6 +5,7 @@ import (
 	"crypto/ed25519"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -104,6 +105,39 @@ func TestProofs(t *testing.T) {
 	l.Notes("shop", 6, func(size uint64, note string) error { n++; return nil })
 	if n < 3 {
 		t.Errorf("%d stored checkpoints after the first", n)
+	}
+}
+
+// Whoever waits for new checkpoints opens no file in which there can be none.
+func TestNotesOpenTheNewestFileAlone(t *testing.T) {
+	l, _ := openLog(t)
+	l.o.Checkpoint = signing
+	const files = 5
+	for range files {
+		put(t, l, foreign)
+		if _, err := l.Checkpoint(t.Context(), "shop"); err != nil {
+			t.Fatal(err)
+		}
+		next(t, l)
+	}
+	put(t, l, foreign)
+	for _, s := range l.segments[:files] {
+		if err := s.close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var sizes []uint64
+	note := func(size uint64, _ string) error { sizes = append(sizes, size); return nil }
+	if err := l.Notes("shop", files, note); err != nil || len(sizes) > 0 {
+		t.Errorf("new checkpoints %v, %v: want none", sizes, err)
+	}
+	for _, s := range l.segments[:files] {
+		if s.db != nil {
+			t.Errorf("%s was opened", s.path)
+		}
+	}
+	if err := l.Notes("shop", 2, note); err != nil || !slices.Equal(sizes, []uint64{3, 4, 5}) {
+		t.Errorf("checkpoints after 2 records: %v, %v; want 3, 4 and 5", sizes, err)
 	}
 }
 
