@@ -32,6 +32,9 @@ import (
 // ErrNotFound means that the log holds no such decision.
 var ErrNotFound = errors.New("no such decision")
 
+// ErrEnded means that a decision has its outcome: it gets no other.
+var ErrEnded = errors.New("the decision has its outcome already")
+
 // Options tune a Log. Zero values are useful but for Master.
 type Options struct {
 	// Master is the 32 bytes that people's keys are sealed with. A log that is
@@ -77,6 +80,7 @@ type Log struct {
 	nextRoll time.Time // not before, after one that failed
 	pendingK sync.Mutex
 	pending  generations[string, keyID] // of decisions that wait for their outcome: ids, for an erasure to reach the keys
+	ending   map[string]bool            // whose outcome is being written
 
 	mu       sync.RWMutex
 	segments []*segment // oldest first; the last one takes records
@@ -103,7 +107,7 @@ func Open(dir string, o Options) (_ *Log, err error) {
 	if o.People == "" {
 		o.People = filepath.Join(filepath.Dir(dir), "people.db")
 	}
-	l := &Log{dir: dir, o: o, changed: make(chan struct{}), bufs: sync.Pool{New: func() any { b := make([]byte, 0, 2048); return &b }}}
+	l := &Log{dir: dir, o: o, changed: make(chan struct{}), ending: map[string]bool{}, bufs: sync.Pool{New: func() any { b := make([]byte, 0, 2048); return &b }}}
 	defer func() {
 		if err != nil {
 			l.closeFiles()
@@ -483,11 +487,17 @@ func (l *Log) Decision(ctx context.Context, d *Decision) error {
 	return nil
 }
 
-// Outcome records what became of a decision that was allowed.
+// Outcome records what became of a decision that was allowed: once, or it
+// returns ErrEnded.
 func (l *Log) Outcome(ctx context.Context, site string, o Outcome) error {
 	if l.group == nil {
 		return store.Unavailable(store.ErrBroken)
 	}
+	if err := l.claim(site, o.Decision); err != nil {
+		return err
+	}
+	tried := false
+	defer func() { l.release(o.Decision, tried) }()
 	o.Version = formVersion
 	l.using.RLock()
 	defer l.using.RUnlock()
@@ -498,7 +508,45 @@ func (l *Log) Outcome(ctx context.Context, site string, o Outcome) error {
 	if err != nil {
 		return unavailable(err)
 	}
+	tried = true
 	return l.submit(ctx, site, *buf)
+}
+
+// claim makes sure that a decision has no outcome, and gets none until release.
+func (l *Log) claim(site, id string) error {
+	l.pendingK.Lock()
+	if l.ending[id] {
+		l.pendingK.Unlock()
+		return ErrEnded
+	}
+	l.ending[id] = true
+	_, due := l.pending.get(id)
+	l.pendingK.Unlock()
+	if due {
+		return nil
+	}
+	// Of an earlier process, or one whose outcome was tried before: what is on
+	// disk of it is on disk. Where that cannot be read it is written all the same.
+	err := l.find(site, idTerm(id), func(f *form) error {
+		if f.kind == KindOutcome && string(f.id) == id {
+			return errFound
+		}
+		return nil
+	})
+	if errors.Is(err, errFound) {
+		l.release(id, false)
+		return ErrEnded
+	}
+	return nil
+}
+
+func (l *Log) release(id string, tried bool) {
+	l.pendingK.Lock()
+	defer l.pendingK.Unlock()
+	delete(l.ending, id)
+	if tried {
+		l.pending.drop(id)
+	}
 }
 
 // keyOfDecision is the key of whom a decision is about, or noKey where they were

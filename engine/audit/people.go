@@ -447,3 +447,8 @@ func (g *generations[K, V]) put(k K, v V) {
 	}
 	g.now[k] = v
 }
+
+func (g *generations[K, V]) drop(k K) {
+	delete(g.now, k)
+	delete(g.before, k)
+}

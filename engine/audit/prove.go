@@ -83,10 +83,27 @@ func (l *Log) Prove(ctx context.Context, id string) (Proof, error) {
 		if p.Record, err = l.stored(site, p.Index); err != nil {
 			return p, err
 		}
-		p.Hashes, err = tlog.ProveRecord(int64(c.Size), int64(p.Index), l.hashReader(site))
-		return p, err
+		if p.Hashes, err = tlog.ProveRecord(int64(c.Size), int64(p.Index), l.hashReader(site)); err != nil {
+			return p, err
+		}
+		return p, l.proves(&p, id)
 	}
 	return Proof{}, ErrNotFound
+}
+
+// errUnproven means that what is stored does not lead to what is signed.
+var errUnproven = errors.New("a record or a hash was changed: `vouchsafe audit verify` says which")
+
+// proves checks a proof before it is handed out, as whoever gets it will.
+func (l *Log) proves(p *Proof, id string) error {
+	key, err := PublicKey(p.Site, l.Public())
+	if err != nil {
+		return err
+	}
+	if got, err := p.Check(key); err != nil || got.ID != id {
+		return fmt.Errorf("record %d of site %s: %w", p.Index, p.Site, errUnproven)
+	}
+	return nil
 }
 
 // Consistency proves that a site's log, as a newer checkpoint has it, begins
@@ -124,7 +141,13 @@ func (l *Log) ProveConsistency(ctx context.Context, old Checkpoint) (Consistency
 		return Consistency{}, fmt.Errorf("site %s has %d records, and the checkpoint is of %d", old.Site, c.Size, old.Size)
 	}
 	hashes, err := tlog.ProveTree(int64(c.Size), int64(old.Size), l.hashReader(old.Site))
-	return Consistency{Old: old.Note, New: c.Note, Hashes: hashes}, err
+	if err != nil {
+		return Consistency{}, err
+	}
+	if err := tlog.CheckTree(hashes, int64(c.Size), c.Root, int64(old.Size), old.Root); err != nil {
+		return Consistency{}, fmt.Errorf("site %s no longer has what the older checkpoint is of: %w", old.Site, errUnproven)
+	}
+	return Consistency{Old: old.Note, New: c.Note, Hashes: hashes}, nil
 }
 
 // stored returns a copy of a record's bytes.

@@ -1,8 +1,10 @@
 package audit
 
 import (
+	"bytes"
 	"context"
 	"crypto/ed25519"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"slices"
@@ -11,6 +13,7 @@ import (
 
 	"github.com/transparency-dev/merkle/proof"
 	"github.com/transparency-dev/merkle/rfc6962"
+	"go.etcd.io/bbolt"
 	"golang.org/x/mod/sumdb/tlog"
 )
 
@@ -179,4 +182,72 @@ func TestBackupAndRestoration(t *testing.T) {
 			t.Errorf("restored: Show(%s) = %+v, %v", want, e, err)
 		}
 	}
+}
+
+// What does not check is not handed out as a proof.
+func TestProofsThatDoNotHoldAreNotMade(t *testing.T) {
+	ctx := context.Background()
+	dir, kept := written(t)
+	db, err := bbolt.Open(filepath.Join(dir, "00000001.db"), 0o600, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The hash that stands with the first record, of a segment that is sealed.
+	if err := db.Update(func(tx *bbolt.Tx) error {
+		b := tx.Bucket([]byte("records/shop"))
+		v := bytes.Clone(b.Get(seqKey(0)))
+		v[0] ^= 1
+		return b.Put(seqKey(0), v)
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	l, err := Open(dir, Options{Master: master, Checkpoint: signing})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	var ids []string
+	if _, err := l.Scan("shop", 0, func(it Item) error {
+		if it.Decision != nil {
+			ids = append(ids, it.Decision.ID)
+		}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	refused := 0
+	for _, id := range ids {
+		p, err := l.Prove(ctx, id)
+		if err == nil {
+			if _, err := p.Check(mustKey(t, "shop")); err != nil {
+				t.Errorf("a proof of %s was handed out that does not hold: %v", id, err)
+			}
+		} else if refused++; !errors.Is(err, errUnproven) {
+			t.Errorf("Prove(%s): %v", id, err)
+		}
+	}
+	if refused == 0 {
+		t.Error("with a hash that was changed, everything can be proven")
+	}
+	for _, c := range kept {
+		if c.Site != "shop" {
+			continue
+		}
+		c.Root[0] ^= 1
+		if _, err := l.ProveConsistency(ctx, c); !errors.Is(err, errUnproven) {
+			t.Errorf("a log that does not begin with what the checkpoint is of: %v", err)
+		}
+	}
+}
+
+func mustKey(t *testing.T, site string) string {
+	t.Helper()
+	key, err := PublicKey(site, signing.Public().(ed25519.PublicKey))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return key
 }

@@ -65,6 +65,7 @@ type segment struct {
 	// sealed says that the index is in the file and not in portion.live.
 	sealed bool
 	busy   atomic.Bool // being sealed
+	unsure bool        // sealing it failed: what the kernel holds of it is not known
 	begun  time.Time
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"slices"
 	"time"
 
@@ -194,7 +193,15 @@ func (l *Log) sealOne(s *segment) {
 	l.mu.RLock()
 	done := s.sealed
 	l.mu.RUnlock()
-	if done || s.seal() != nil {
+	if done {
+		return
+	}
+	if s.unsure {
+		if err := l.reopenFull(s); err != nil {
+			return
+		}
+	}
+	if s.unsure = s.seal() != nil; s.unsure {
 		return
 	}
 	l.mu.Lock()
@@ -208,6 +215,34 @@ func (l *Log) sealOne(s *segment) {
 		s.db = nil
 	}
 	s.mu.Unlock()
+}
+
+// reopenFull opens a segment that takes no more records, and that could not be
+// sealed, from the disk, and proves that it holds what was acknowledged. Whoever
+// reads it waits; while somebody does it fails.
+func (l *Log) reopenFull(s *segment) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.uses > 0 {
+		return errors.New("it is being read")
+	}
+	if s.db != nil {
+		err := s.db.Close()
+		if s.db = nil; err != nil {
+			return err
+		}
+	}
+	is, err := openSegment(s.path, s.number, l.o.Store, l.Public())
+	if err != nil {
+		return err
+	}
+	if missing, err := is.misses(s); err != nil {
+		l.lost.Add(int64(missing))
+		l.fail(err)
+		return errors.Join(err, is.close())
+	}
+	s.db = is.db
+	return nil
 }
 
 // sealAgain seals a segment that the server left half sealed when it ended.
@@ -309,9 +344,6 @@ func (l *Log) reopen(old *segment) (*segment, error) {
 	if err := old.close(); err != nil {
 		return nil, err
 	}
-	if err := dropCached(old.path); err != nil {
-		return nil, fmt.Errorf("reading %s from the disk again: %w", filepath.Base(old.path), err)
-	}
 	o := l.o.Store
 	o.Map = l.mapSize()
 	s, err := openSegment(old.path, old.number, o, l.Public())
@@ -326,10 +358,13 @@ func (l *Log) reopen(old *segment) (*segment, error) {
 	}
 	// Room for many records, and not just for the few bytes that happen to be
 	// free inside the file: else a full disk would come and go.
-	if err := errors.Join(probe(s.db, make([]byte, probeSize)), probe(s.db, nil)); err != nil {
+	if err := probe(s.db, make([]byte, probeSize)); err != nil {
+		// Nothing more is written through it: where the sync of its meta page
+		// failed, bbolt goes on from what the disk may not have, and reuses
+		// pages that the disk still needs.
 		return s, err
 	}
-	return s, nil
+	return s, probe(s.db, nil)
 }
 
 // tail is how many of a site's last acknowledged records are read and hashed

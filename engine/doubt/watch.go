@@ -191,7 +191,8 @@ func (w *Watch) writeLate(ctx context.Context) error {
 				o.Problem = "the visitor was not told: this could only be recorded later"
 			}
 		}
-		if err := w.log.Outcome(ctx, l.site, o); err != nil {
+		// What could not be acknowledged may be on disk all the same.
+		if err := w.log.Outcome(ctx, l.site, o); err != nil && !errors.Is(err, audit.ErrEnded) {
 			return err
 		}
 		w.forget(o.Decision)

@@ -68,6 +68,10 @@ func (db *DB) rewrite(copy func(from, to *bbolt.Tx) error) error {
 	if db.bolt, db.broken = nil, err; err == nil {
 		db.bolt, db.broken = OpenFile(db.path, db.kind, db.opts)
 	}
+	db.acked = 0 // the new file counts its own
+	if db.broken == nil {
+		db.acked, db.broken = newest(db.bolt)
+	}
 	return db.broken
 }
 

@@ -2,8 +2,8 @@
 //
 // Many callers wait in Commit; one writer runs all that are waiting in a single
 // bbolt transaction and answers them after its fsync. A caller that got nil
-// back has its change on disk. A caller that got an error has not, unless the
-// error is ErrInDoubt.
+// back has its change on disk. A caller that got an error is not to count on
+// it: where the very last sync failed, it may be there all the same.
 package store
 
 import (
@@ -40,6 +40,9 @@ var (
 	ErrBroken = errors.New("the file cannot be written")
 )
 
+// errLost stops a file for good: a write that was acknowledged is not in it.
+var errLost = errors.New("acknowledged writes are missing")
+
 // Options tune a DB. Zero values are useful.
 type Options struct {
 	Queue    int           // writes that may wait; 4096 when 0
@@ -64,6 +67,7 @@ type DB struct {
 	mu     sync.RWMutex // guards bolt against reopening
 	bolt   *bbolt.DB
 	broken error // why the last write failed; nil when healthy
+	acked  int   // the newest transaction that was acknowledged, or found in the file
 }
 
 // Open opens or makes the file at path. kind names what the file holds; a file
@@ -82,6 +86,10 @@ func Open(path, kind string, o Options) (*DB, error) {
 	}
 	db.bolt = b
 	if !o.ReadOnly {
+		if db.acked, err = newest(b); err != nil {
+			b.Close()
+			return nil, fmt.Errorf("opening %s: %w", filepath.Base(path), err)
+		}
 		db.group = NewGroup(db.opts, db.write, db.retry)
 	}
 	return db, nil
@@ -118,6 +126,11 @@ func OpenFile(path, kind string, o Options) (*bbolt.DB, error) {
 	}
 	if err := private(path); err != nil {
 		return nil, err
+	}
+	if !made && !o.ReadOnly {
+		if err := refresh(path); err != nil {
+			return nil, fmt.Errorf("reading %s from the disk: %w", filepath.Base(path), err)
+		}
 	}
 	b, err := openBolt(path, o)
 	if errors.Is(err, berrors.ErrTimeout) {
@@ -166,22 +179,29 @@ func private(path string) error {
 	return nil
 }
 
-// openBolt turns bbolt's panics at a damaged file into errors.
+// openBolt turns bbolt's panics at a damaged file into errors, and lets go of the
+// file then: its lock would keep it from ever being opened again.
 func openBolt(path string, o Options) (b *bbolt.DB, err error) {
+	var file *os.File
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("the file is damaged: %v", p)
+			if file != nil {
+				// The map that stays holds on to the lock, closed or not.
+				err = errors.Join(err, unlock(file), file.Close())
+			}
 		}
 	}()
-	open := o.OpenFile
-	if o.Existing {
-		if open == nil {
-			open = os.OpenFile
+	given := o.OpenFile
+	if given == nil {
+		given = os.OpenFile
+	}
+	open := func(name string, flag int, mode os.FileMode) (_ *os.File, err error) {
+		if o.Existing {
+			flag &^= os.O_CREATE
 		}
-		given := open
-		open = func(name string, flag int, mode os.FileMode) (*os.File, error) {
-			return given(name, flag&^os.O_CREATE, mode)
-		}
+		file, err = given(name, flag, mode)
+		return file, err
 	}
 	return bbolt.Open(path, 0o600, &bbolt.Options{
 		Timeout:         time.Second,

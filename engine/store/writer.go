@@ -3,6 +3,7 @@ package store
 import (
 	"errors"
 	"fmt"
+	"path/filepath"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -85,7 +86,12 @@ func (db *DB) update(batch []*pending) error {
 			return &errOp{i, err}
 		}
 	}
-	return tx.Commit()
+	id := tx.ID()
+	if err := tx.Commit(); err != nil {
+		return err
+	}
+	db.acked = id // read by this goroutine alone
+	return nil
 }
 
 // runOp turns a panic of the caller's function into its error, so that one
@@ -110,26 +116,45 @@ func (db *DB) fail(err error) {
 	}
 }
 
-// recover reopens a broken file and proves with a write that it can be written.
+// recover opens a broken file anew, from the disk, and proves that it holds what
+// was acknowledged and can be written.
 func (db *DB) recover() {
 	db.mu.Lock()
 	defer db.mu.Unlock()
+	if errors.Is(db.broken, errLost) {
+		return
+	}
 	if db.bolt != nil {
 		db.bolt.Close()
 		db.bolt = nil
 	}
-	b, err := OpenFile(db.path, db.kind, db.opts)
+	o := db.opts
+	o.Existing = true // what is gone is not made anew beside what was acknowledged
+	b, err := OpenFile(db.path, db.kind, o)
 	if err != nil {
 		db.broken = err
 		return
 	}
 	db.bolt = b
+	last, err := newest(b)
+	if err == nil && last < db.acked {
+		err = fmt.Errorf("%s: %w", filepath.Base(db.path), errLost)
+	}
+	if db.broken = err; err != nil {
+		return
+	}
 	// Room for many records, and not just for the few bytes that happen to be
 	// free inside the file: else a full disk would come and go.
 	db.broken = probe(b, make([]byte, probeSize))
 	if db.broken == nil {
 		db.broken = probe(b, []byte(time.Now().UTC().Format(time.RFC3339Nano)))
 	}
+}
+
+// newest is the last transaction that a file holds.
+func newest(b *bbolt.DB) (id int, err error) {
+	err = b.View(func(tx *bbolt.Tx) error { id = tx.ID(); return nil })
+	return id, err
 }
 
 // probeSize is how much must fit before a file counts as writable again.

@@ -21,6 +21,7 @@ type Entry struct {
 	Decision struct {
 		ID      string
 		Allow   bool
+		Asked   bool
 		Reasons []string
 		Cause   string
 		Problem string

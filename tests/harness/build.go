@@ -10,9 +10,14 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 )
+
+// BuildFlags are further flags of the build of the command. A package that needs
+// any sets them before its tests run.
+var BuildFlags []string
 
 // binary is the command, built once for all tests of a process.
 var binary = sync.OnceValues(func() (string, error) {
@@ -22,7 +27,7 @@ var binary = sync.OnceValues(func() (string, error) {
 	}
 	built = dir
 	path := filepath.Join(dir, "vouchsafe")
-	if out, err := exec.Command("go", "build", "-o", path, "vouchsafe/cmd/vouchsafe").CombinedOutput(); err != nil {
+	if out, err := exec.Command("go", slices.Concat([]string{"build", "-o", path}, BuildFlags, []string{"vouchsafe/cmd/vouchsafe"})...).CombinedOutput(); err != nil {
 		return "", fmt.Errorf("building the binary: %v\n%s", err, out)
 	}
 	return path, nil
@@ -31,12 +36,14 @@ var binary = sync.OnceValues(func() (string, error) {
 // built is the folder of the binary, "" while there is none.
 var built string
 
-// Main runs a package's tests and removes the binary that they built. It is
-// all of their TestMain.
-func Main(m *testing.M) {
+// Main runs a package's tests and removes the binary that they built, and what
+// else is named. It is all of their TestMain.
+func Main(m *testing.M, remove ...string) {
 	code := m.Run()
-	if built != "" {
-		os.RemoveAll(built)
+	for _, dir := range append(remove, built) {
+		if dir != "" {
+			os.RemoveAll(dir)
+		}
 	}
 	os.Exit(code)
 }

@@ -45,6 +45,7 @@ func (c *capture) String() string {
 type process struct {
 	t    testing.TB
 	args []string
+	env  []string // beside that of the tests
 	// said finds in a line of the server's output that it is open.
 	said func(line string) bool
 
@@ -64,6 +65,9 @@ func (p *process) start() {
 	defer errs.Close()
 	p.cmd = exec.Command(Build(p.t), p.args...)
 	p.cmd.Dir = filepath.Dir(p.logs)
+	if p.env != nil {
+		p.cmd.Env = append(os.Environ(), p.env...)
+	}
 	p.cmd.Stderr = errs // a file, so that Wait does not wait for children that inherited it
 	out, err := p.cmd.StdoutPipe()
 	if err != nil {

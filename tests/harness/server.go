@@ -48,6 +48,8 @@ type Config struct {
 	Policies map[string]string
 	// Extra is more of the configuration file.
 	Extra string
+	// Env is further environment of the server's process.
+	Env []string
 	// Quiet leaves requests that are answered out of the server's log.
 	Quiet bool
 }
@@ -87,7 +89,7 @@ func Start(t testing.TB, c Config) *Server {
 		s.connect(t, id, "shop-admin", ShopKey)
 		s.connect(t, id, "salon-diary", SalonKey)
 	}
-	s.process = process{t: t, logs: filepath.Join(dir, "server.log"),
+	s.process = process{t: t, logs: filepath.Join(dir, "server.log"), env: c.Env,
 		args: []string{"serve", "--config", s.Config, "--addr", "127.0.0.1:0"},
 		said: func(line string) bool {
 			at := after(line, " on ")
