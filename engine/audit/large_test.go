@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"vouchsafe/engine"
+	"vouchsafe/engine/store"
 )
 
 // BenchmarkLarge measures a log of 50,000 records, or of VOUCHSAFE_RECORDS, half of
@@ -81,7 +82,7 @@ func BenchmarkLarge(b *testing.B) {
 	}
 	forget := func() {
 		for _, f := range files {
-			if err := dropCached(f); err != nil {
+			if err := store.Refresh(f); err != nil {
 				b.Fatal(err)
 			}
 		}

@@ -7,11 +7,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// refresh has what is read of a file next come from its disk: what was written
+// Refresh has what is read of a file next come from its disk: what was written
 // is written there, and what the kernel holds is forgotten. After a failed sync
 // that may be pages that it believes written and that are not, whatever process
 // saw the sync fail.
-func refresh(path string) error {
+func Refresh(path string) error {
 	f, err := os.Open(path)
 	if err != nil {
 		return err

@@ -7,9 +7,9 @@ import (
 	"os"
 )
 
-// refresh writes what was written to the disk: this system has no way to have
+// Refresh writes what was written to the disk: this system has no way to have
 // what it holds of a file forgotten.
-func refresh(path string) error {
+func Refresh(path string) error {
 	f, err := os.OpenFile(path, os.O_RDWR, 0)
 	if err != nil {
 		return err

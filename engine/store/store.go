@@ -128,7 +128,7 @@ func OpenFile(path, kind string, o Options) (*bbolt.DB, error) {
 		return nil, err
 	}
 	if !made && !o.ReadOnly {
-		if err := refresh(path); err != nil {
+		if err := Refresh(path); err != nil {
 			return nil, fmt.Errorf("reading %s from the disk: %w", filepath.Base(path), err)
 		}
 	}

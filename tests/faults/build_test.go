@@ -98,7 +98,7 @@ func prepare(dir string) error {
 	// And the kernel's cache is the copy's.
 	cache := filepath.Join(dir, "cache_linux.go")
 	if err := os.WriteFile(cache, []byte("package store\n\nimport \"go.etcd.io/bbolt\"\n\n"+
-		"// refresh is that of the disk that the tests put under bbolt.\nfunc refresh(path string) error { return bbolt.Refresh(path) }\n"), 0o600); err != nil {
+		"// Refresh is that of the disk that the tests put under bbolt.\nfunc Refresh(path string) error { return bbolt.Refresh(path) }\n"), 0o600); err != nil {
 		return err
 	}
 	overlay, err := json.Marshal(map[string]any{"Replace": map[string]string{filepath.Join(paths[2], "engine", "store", "cache_linux.go"): cache}})
