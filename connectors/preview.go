@@ -4,9 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/url"
 	"strings"
+	"time"
 
+	"vouchsafe/connectors/provider"
 	"vouchsafe/engine"
 	"vouchsafe/engine/gate"
 )
@@ -32,8 +35,8 @@ func (c *Catalog) Preview(ctx context.Context, action string, args map[string]an
 	if !ok {
 		return nil, fmt.Errorf("there is no action %q%s", action, suggest(action, c.names()))
 	}
-	if e.request == nil {
-		return nil, fmt.Errorf("%s makes no request that a manifest describes", action)
+	if e.request == nil && e.operation == "" {
+		return nil, fmt.Errorf("%s is answered from the site's own documents: it makes no request", action)
 	}
 	if err := e.def.Args.Validate(args); err != nil {
 		return nil, engine.Errorf(engine.CodeInvalidArguments, "The arguments are not the action's.", err)
@@ -56,9 +59,6 @@ func (c *Catalog) Preview(ctx context.Context, action string, args map[string]an
 		} else if required := by.def.Args.Required(); len(required) == 1 {
 			proof[required[0]] = value
 		}
-		if by.request == nil {
-			continue
-		}
 		shown, err := by.preview(ctx, proof, who, "proves whose "+res.Argument+" is")
 		if err != nil {
 			return nil, err
@@ -72,6 +72,9 @@ func (c *Catalog) Preview(ctx context.Context, action string, args map[string]an
 // preview shows an action's steps and its own request.
 func (e entry) preview(ctx context.Context, args map[string]any, who gate.Pinned, purpose string) ([]Preview, error) {
 	a := e.action
+	if a.operation != "" {
+		return e.previewNative(ctx, args, who, purpose)
+	}
 	v := a.valuesOf(args, gate.Grant{Pinned: who, IdempotencyKey: "<the same for every attempt>"})
 	var out []Preview
 	for _, c := range a.requests() {
@@ -163,4 +166,39 @@ func (st *step) standIn() finding {
 		rec.Fields[f.name] = stepMark(st.name, f.name)
 	}
 	return finding{st.many, []gate.Record{rec}}
+}
+
+var errNotSent = errors.New("nothing is sent")
+
+// previewNative shows the first request of a connector written in Go, which is
+// stopped there: what comes next depends on what it would hear.
+func (e entry) previewNative(ctx context.Context, args map[string]any, who gate.Pinned, purpose string) ([]Preview, error) {
+	var first *provider.Call
+	_, err := e.manifest.native.Do(ctx, NativeCall{Operation: e.operation, Args: args, Pinned: who, Now: time.Now(),
+		Site: &engine.Site{Location: time.UTC}, Owns: func(gate.Owner) bool { return false },
+		Send: func(_ context.Context, call provider.Call) (*provider.Reply, error) {
+			if first == nil {
+				first = &call
+			}
+			return nil, errNotSent
+		}})
+	if first == nil {
+		return nil, fmt.Errorf("%s: operation %s of %s asks nothing for these arguments: %w", e.def.Name, e.operation, e.manifest.Kind, err)
+	}
+	p := Preview{Action: e.def.Name, Connection: e.manifest.Connection, Method: first.Method, Path: first.Path, Headers: maps.Clone(e.manifest.headers),
+		Body: string(first.Body), Purpose: "begins with this", Repeats: "what comes next depends on the answer"}
+	if purpose != "" {
+		p.Purpose = purpose
+	}
+	if first.Query != "" {
+		p.Path += "?" + first.Query
+	}
+	if p.Headers == nil {
+		p.Headers = map[string]string{}
+	}
+	maps.Copy(p.Headers, first.Headers)
+	if first.ContentType != "" {
+		p.Headers["Content-Type"] = first.ContentType
+	}
+	return []Preview{p}, nil
 }
