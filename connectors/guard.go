@@ -51,8 +51,9 @@ type guarded struct {
 	breaker circuitbreaker.CircuitBreaker[any]
 
 	mu      sync.Mutex
-	counts  map[string]int // of calls, by how they ended
-	working int            // calls under way
+	counts  map[string]int       // of calls, by how they ended
+	working int                  // calls under way
+	refused map[string]time.Time // by the provider, when last, by its code
 }
 
 // NewGuard makes a guard before next. wait waits out a back-off, or until ctx
@@ -84,7 +85,8 @@ func (g *Guard) of(site, connection string) *guarded {
 			places: bulkhead.New[any](maxConcurrent),
 			breaker: circuitbreaker.NewBuilder[any]().WithFailureRateThreshold(failingRate, failingCalls, failingWithin).
 				WithDelay(leftAlone).WithSuccessThreshold(1).Build(),
-			counts: map[string]int{},
+			counts:  map[string]int{},
+			refused: map[string]time.Time{},
 		}
 	}
 	return g.known[key]
@@ -160,6 +162,7 @@ func (c *guarded) once(ctx context.Context, next ProviderClient, call provider.C
 		c.count(how)
 	}()
 	reply, err := next.Do(ctx, call)
+	c.heed(err)
 	// Whoever asked has gone: that says nothing of the outside system.
 	bad, gone = troubled(reply, err), errors.Is(ctx.Err(), context.Canceled)
 	return reply, err
@@ -205,6 +208,31 @@ func troubled(reply *provider.Reply, err error) bool {
 	return false
 }
 
+// operatorsCodes are the provider's refusals that last until an operator does
+// something about them.
+var operatorsCodes = []string{provider.CodeReconnectNeeded, provider.CodeCredential, provider.CodeUnknownConnection, provider.CodeCallNotAllowed}
+
+// refusedFor is how long a call that no rule allows is spoken of: other calls of
+// the connection go on, so that nothing else says that it is over.
+const refusedFor = 15 * time.Minute
+
+// heed keeps what the provider refuses, until it answers again.
+func (c *guarded) heed(err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	e, failed := errors.AsType[*provider.Error](err)
+	switch {
+	case failed && slices.Contains(operatorsCodes, e.Code):
+		c.refused[e.Code] = time.Now()
+	case err == nil:
+		for _, code := range operatorsCodes {
+			if code != provider.CodeCallNotAllowed {
+				delete(c.refused, code)
+			}
+		}
+	}
+}
+
 func (c *guarded) count(how string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -225,6 +253,9 @@ type ConnectionState struct {
 	RetryIn    time.Duration // when Open: until it is tried again
 	Working    int           // calls under way
 	Counts     map[string]int
+	// Refused are the codes with which the provider refuses calls until an
+	// operator does something about it, sorted.
+	Refused []string
 }
 
 // States returns the connections that were used, sorted.
@@ -238,7 +269,13 @@ func (g *Guard) States() []ConnectionState {
 		for how, n := range c.counts {
 			s.Counts[how] = n
 		}
+		for code, last := range c.refused {
+			if code != provider.CodeCallNotAllowed || time.Since(last) < refusedFor {
+				s.Refused = append(s.Refused, code)
+			}
+		}
 		c.mu.Unlock()
+		slices.Sort(s.Refused)
 		// An open breaker stays so until somebody calls, though its time is over.
 		s.RetryIn = c.breaker.RemainingDelay()
 		s.Open = c.breaker.IsOpen() && s.RetryIn > 0
@@ -256,6 +293,9 @@ var (
 		[]string{"site", "connection", "ended"}, nil)
 	openDesc = prometheus.NewDesc("vouchsafe_connection_left_alone",
 		"1 while an outside system is left alone because it keeps failing.", []string{"site", "connection"}, nil)
+	refusedDesc = prometheus.NewDesc("vouchsafe_connection_refused",
+		"1 while the connection provider refuses calls until an operator does something: reconnect_needed, credential_unavailable, unknown_connection, call_not_allowed.",
+		[]string{"site", "connection", "code"}, nil)
 	workingDesc = prometheus.NewDesc("vouchsafe_connection_calls_under_way",
 		"Calls that wait for an outside system.", []string{"site", "connection"}, nil)
 )
@@ -267,6 +307,7 @@ func (g *Guard) Describe(to chan<- *prometheus.Desc) {
 	to <- callsDesc
 	to <- openDesc
 	to <- workingDesc
+	to <- refusedDesc
 }
 
 // Collect is prometheus.Collector's. Its labels are bounded by the connections
@@ -279,6 +320,9 @@ func (g *Guard) Collect(to chan<- prometheus.Metric) {
 		}
 		to <- prometheus.MustNewConstMetric(openDesc, prometheus.GaugeValue, open, s.Site, s.Connection)
 		to <- prometheus.MustNewConstMetric(workingDesc, prometheus.GaugeValue, float64(s.Working), s.Site, s.Connection)
+		for _, code := range s.Refused {
+			to <- prometheus.MustNewConstMetric(refusedDesc, prometheus.GaugeValue, 1, s.Site, s.Connection, code)
+		}
 		for how, n := range s.Counts {
 			to <- prometheus.MustNewConstMetric(callsDesc, prometheus.CounterValue, float64(n), s.Site, s.Connection, how)
 		}

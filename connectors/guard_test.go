@@ -233,3 +233,48 @@ func TestAPanicGivesThePlaceBack(t *testing.T) {
 		t.Errorf("States = %+v", s)
 	}
 }
+
+// What the provider refuses until an operator does something is known of the
+// connection, until the provider answers again.
+func TestGuardKeepsWhatTheProviderRefuses(t *testing.T) {
+	var err error
+	g := NewGuard(sender(func(provider.Call) (*provider.Reply, error) {
+		if err != nil {
+			return nil, err
+		}
+		return &provider.Reply{Status: 404}, nil
+	}), noWait)
+	for _, step := range []struct {
+		err  error
+		want string
+	}{
+		{nil, ""},
+		{&provider.Error{Code: provider.CodeReconnectNeeded, NotSent: true}, "reconnect_needed"},
+		{&provider.Error{Code: provider.CodeUpstreamTimeout}, "reconnect_needed"},
+		{nil, ""},
+		{&provider.Error{Code: provider.CodeUnknownConnection, NotSent: true}, "unknown_connection"},
+		{&provider.Error{Code: provider.CodeCallNotAllowed, NotSent: true}, "call_not_allowed unknown_connection"},
+		{nil, "call_not_allowed"}, // another call of the connection
+	} {
+		err = step.err
+		g.do(context.Background(), provider.Call{Site: "s", Connection: "c", Method: "GET"}, false, maxAsked)
+		if got := strings.Join(g.States()[0].Refused, " "); got != step.want {
+			t.Errorf("after %v: refused %q, want %q", step.err, got, step.want)
+		}
+	}
+	reg := prometheus.NewPedanticRegistry()
+	reg.MustRegister(g)
+	families, err := reg.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := ""
+	for _, f := range families {
+		if f.GetName() == "vouchsafe_connection_refused" {
+			found = f.String()
+		}
+	}
+	if !strings.Contains(found, `value:"call_not_allowed"`) || strings.Contains(found, `value:"unknown_connection"`) {
+		t.Errorf("the metric of refusals: %s", found)
+	}
+}

@@ -403,6 +403,9 @@ func (a *app) health() httpapi.Health {
 		if c.Open {
 			h.Degraded = append(h.Degraded, "the system behind connection "+c.Connection+" of site "+c.Site+" keeps failing, so it is left alone for a few seconds at a time")
 		}
+		for _, code := range c.Refused {
+			h.Degraded = append(h.Degraded, refusedConnection(c.Site, c.Connection, code))
+		}
 	}
 	h.Degraded = append(h.Degraded, a.rollout.Problems()...)
 	h.Degraded = append(h.Degraded, a.sinkProblems(time.Now())...)

@@ -374,6 +374,9 @@ func TestDoctorFindsWhatIsSetUpWrongly(t *testing.T) {
 		"a connection that is missing": {func(t *testing.T, b *backend, file string) {
 			vouchsafe(t, nil, "connection", "remove", "shop-admin", "--site", "shop", "--config", file)
 		}, "connections", findingFail, "shop-admin"},
+		"a connection that allows other calls": {func(t *testing.T, b *backend, file string) {
+			edit(t, filepath.Join(filepath.Dir(file), "actions", "example.yaml"), `path: "/orders/{order_id}/cancel"`, `path: "/orders/{order_id}/void"`)
+		}, "connections", findingWarn, "1 are lacking, 1 too many"},
 		"a provider that is down": {func(t *testing.T, b *backend, file string) {
 			os.WriteFile(filepath.Join(filepath.Dir(file), "gate.key"), []byte("0123456789abcdefghijklmnopqrstuvwxyz"), 0o600)
 			edit(t, file, "provider: embedded", "provider: unix:provider.sock\n  key_file: gate.key")

@@ -173,11 +173,29 @@ func (x *checkup) connections() {
 				x.ok(check, "%s leads to %s", id, c.BaseURL)
 			}
 		}
+		for _, t := range x.troubles(id) {
+			if t.State == connectionDiffers {
+				x.warn(check, "`vouchsafe connection allow --config "+x.at.config.File+"` shows them; serve sets them when it starts and when manifests change.", "%s", t)
+			} else {
+				x.fail(check, "Run what it says; the assistant can do nothing with this connection until then.", "%s", t)
+			}
+		}
 		if !found {
 			x.fail(check, fmt.Sprintf("`vouchsafe connection add %s --site %s --config %s --type api_key --header X-Api-Key --value-env NAME --base-url https://...`", id, x.site.ID, x.at.config.File),
 				"a manifest names the connection %s, which this site does not have: its actions will fail", id)
 		}
 	}
+}
+
+// troubles are what is wrong with a connection that is there.
+func (x *checkup) troubles(id string) []connectionTrouble {
+	all, err := connectionTroubles(x.ctx, x.at)
+	if err != nil && len(all) == 0 {
+		return nil // that it cannot be asked was said
+	}
+	return slices.DeleteFunc(all, func(t connectionTrouble) bool {
+		return t.Site != x.site.ID || t.ID != id
+	})
 }
 
 // remoteProvider sees whether a provider that runs elsewhere answers. What it

@@ -38,6 +38,9 @@ type serverStatus struct {
 		Waiting int    `json:"waiting"`
 	} `json:"audit,omitempty"`
 	Sinks []sink.Status `json:"sinks,omitempty"`
+	// Connections are those that an operator has to do something about, as far
+	// as whoever asks may read the provider's files.
+	Connections []connectionTrouble `json:"connections,omitempty"`
 }
 
 func (s *serverStatus) judge() {
@@ -88,6 +91,7 @@ Exits 0 when all is well, 1 when something is wrong, 2 when no server answers.`,
 			if err := client.get(cmd.Context(), "/v1/admin/status", nil, &s); err != nil {
 				return output.Cannot(err)
 			}
+			s.addConnections(cmd.Context(), at)
 			s.judge()
 			if err := printStatus(p, &s); err != nil {
 				return err
@@ -106,6 +110,11 @@ func printStatus(p *output.Printer, s *serverStatus) error {
 	fields := []output.Field{{Name: "state", Value: s.State}}
 	for _, wrong := range s.Degraded {
 		fields = append(fields, output.Field{Name: "wrong", Value: wrong})
+	}
+	for _, t := range s.Connections {
+		if !t.broken() {
+			fields = append(fields, output.Field{Name: "warning", Value: t.String()})
+		}
 	}
 	fields = append(fields,
 		output.Field{Name: "version", Value: s.Version},
