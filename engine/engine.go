@@ -213,6 +213,7 @@ const (
 	// What an operator asked for and did not get.
 	CodeUnknownRevision = "unknown_revision" // of a policy: it is not kept
 	CodePolicyRefused   = "policy_refused"   // it may not be put in force
+	CodeLogInconsistent = "log_inconsistent" // it is not what a checkpoint was signed for
 
 	// The site wants a token that has confirmed nothing before; see
 	// Site.FreshConfirmation.

@@ -26,6 +26,7 @@ func (a *app) adminRoutes() []httpapi.AdminRoute {
 		{Method: http.MethodGet, Path: "/v1/admin/decisions/:id/explain", Scope: httpapi.ScopeServe, Serve: a.adminExplain},
 		{Method: http.MethodGet, Path: "/v1/admin/decisions/:id/proof", Scope: httpapi.ScopeServe, Serve: a.adminProof},
 		{Method: http.MethodPost, Path: "/v1/admin/sites/:site/checkpoint", Scope: httpapi.ScopeSite, Serve: a.adminCheckpoint},
+		{Method: http.MethodPost, Path: "/v1/admin/sites/:site/consistency", Scope: httpapi.ScopeSite, Serve: a.adminConsistency},
 		{Method: http.MethodPost, Path: "/v1/admin/sites/:site/erasures", Scope: httpapi.ScopeSite, Serve: a.adminErase},
 		{Method: http.MethodPost, Path: "/v1/admin/audit/verify", MaxBody: maxCheckpoints, Serve: a.adminVerify},
 		{Method: http.MethodPost, Path: "/v1/admin/audit/retention", Serve: a.adminRetain},

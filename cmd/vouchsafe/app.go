@@ -163,7 +163,8 @@ func assemble(ctx context.Context, s settings) (_ *app, err error) {
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "vouchsafe_audit_segments", Help: "Files of the decision log."},
 			func() float64 { return float64(a.audit.Usage().Segments) }),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "vouchsafe_audit_bytes", Help: "Size of the decision log's files."},
-			func() float64 { return float64(a.audit.Usage().Bytes) }))
+			func() float64 { return float64(a.audit.Usage().Bytes) }),
+		newLogMetrics(a.audit.States, &a.keeping))
 	if a.doubts, err = doubt.New(a.audit, a.state, time.Now); err != nil {
 		return nil, err
 	}
@@ -228,6 +229,7 @@ func assemble(ctx context.Context, s settings) (_ *app, err error) {
 		Widget:         widget.JS,
 		WidgetETag:     widget.ETag,
 		Sinks:          a.sinkStatuses,
+		Logs:           a.logStates,
 		AdminRoutes:    append(a.adminRoutes(), a.policyRoutes()...),
 	})
 	if err != nil {
@@ -410,6 +412,7 @@ func (a *app) health() httpapi.Health {
 	h.Degraded = append(h.Degraded, a.rollout.Problems()...)
 	h.Degraded = append(h.Degraded, a.sinkProblems(time.Now())...)
 	h.Degraded = append(h.Degraded, a.keeping.problems()...)
+	h.Degraded = append(h.Degraded, unsigned(a.audit.States(), time.Now())...)
 	if a.reload != nil {
 		h.Degraded = append(h.Degraded, a.reload.Problems()...)
 	}

@@ -62,6 +62,50 @@ func (a *app) adminProof(r httpapi.AdminRequest) (any, error) {
 	return a.audit.Prove(r.Context, e.Decision.ID)
 }
 
+// toConnect are the checkpoints between which the log is to be shown to have only
+// grown: a fresh one is the newer when To is "".
+type toConnect struct {
+	From string `json:"from"`
+	To   string `json:"to,omitempty"`
+}
+
+func (a *app) adminConsistency(r httpapi.AdminRequest) (any, error) {
+	s, err := a.site(r)
+	if err != nil {
+		return nil, err
+	}
+	var in toConnect
+	if err := readStrict(r.Body, &in); err != nil {
+		return nil, err
+	}
+	read := func(text string) (c audit.Checkpoint, err error) {
+		if c, err = checkpointOf([]byte(text), a.audit.Public()); err == nil && c.Site != s.ID {
+			err = errors.New("the checkpoint is of another site")
+		}
+		if err != nil {
+			err = engine.Errorf(codeInvalidRequest, err.Error(), err)
+		}
+		return c, err
+	}
+	from, err := read(in.From)
+	if err != nil {
+		return nil, err
+	}
+	var to *audit.Checkpoint
+	if in.To != "" {
+		c, err := read(in.To)
+		if err != nil {
+			return nil, err
+		}
+		to = &c
+	}
+	p, err := a.audit.ProveConsistency(r.Context, from, to)
+	if errors.Is(err, audit.ErrInconsistent) {
+		return nil, engine.Errorf(engine.CodeLogInconsistent, "Not shown: "+err.Error()+".", err)
+	}
+	return p, err
+}
+
 func (a *app) adminErase(r httpapi.AdminRequest) (any, error) {
 	s, err := a.site(r)
 	if err != nil {

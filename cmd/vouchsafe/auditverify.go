@@ -82,7 +82,7 @@ Exits 0 when nothing is wrong, 1 when something is, 2 when it could not be read.
 		},
 	}
 	cmd.Flags().StringVar(&checkpoint, "checkpoint", "", "a `FILE` of checkpoints that were kept elsewhere")
-	cmd.Flags().StringVar(&proof, "proof", "", "check this `FILE` that audit prove wrote")
+	cmd.Flags().StringVar(&proof, "proof", "", "check this `FILE` that audit prove wrote, of either kind")
 	cmd.Flags().StringVar(&key, "key", "", "the `FILE` with the site's public key, for --proof")
 	cmd.MarkFlagsRequiredTogether("proof", "key")
 	cmd.MarkFlagsMutuallyExclusive("proof", "checkpoint")
@@ -190,6 +190,12 @@ func verifyProof(p *output.Printer, file, keyFile string) error {
 	if err != nil {
 		return output.Cannot(fmt.Errorf("reading the public key: %w", err))
 	}
+	var between struct {
+		Old string `json:"old"`
+	}
+	if err := json.Unmarshal(b, &between); err == nil && between.Old != "" {
+		return verifyConsistency(p, b, string(key))
+	}
 	var proof audit.Proof
 	if err := json.Unmarshal(b, &proof); err != nil {
 		return output.Cannot(fmt.Errorf("%s holds no proof", file))
@@ -202,6 +208,27 @@ func verifyProof(p *output.Printer, file, keyFile string) error {
 		output.Field{Name: proven.Kind, Value: proven.ID}, output.Field{Name: "time", Value: proven.Time},
 		output.Field{Name: "verdict", Value: joined(verdict(proven.Allow), strings.Join(proven.Reasons, ", "))},
 		output.Field{Name: "action", Value: proven.Action}, output.Field{Name: "policy", Value: proven.Policy})
+}
+
+// verifyConsistency checks what audit prove --from wrote.
+func verifyConsistency(p *output.Printer, proof []byte, key string) error {
+	var c audit.Consistency
+	if err := json.Unmarshal(proof, &c); err != nil {
+		return output.Cannot(errors.New("the file holds no proof"))
+	}
+	older, newer, err := c.Check(key)
+	if err != nil {
+		return output.Fails(err)
+	}
+	return p.Object(consistent{Site: newer.Site, From: older.Size, To: newer.Size},
+		output.Field{Name: "proven", Value: fmt.Sprintf("the %d records of site %s at the newer checkpoint begin with the %d at the older", newer.Size, newer.Site, older.Size)})
+}
+
+// consistent is what a proof between two checkpoints proves.
+type consistent struct {
+	Site string `json:"site"`
+	From uint64 `json:"from"` // records at the older checkpoint
+	To   uint64 `json:"to"`   // at the newer
 }
 
 // atServer reaches the running server: what signs needs the key that it holds.
@@ -218,27 +245,53 @@ func (c *cli) atServer(cmd *cobra.Command, data string) (place, *adminClient, er
 }
 
 func (c *cli) auditProveCommand(data *string) *cobra.Command {
-	return &cobra.Command{
-		Use:   "prove ID",
-		Short: "Prove that a decision is in the log",
+	var site, from, to string
+	cmd := &cobra.Command{
+		Use:   "prove ID | --from FILE",
+		Short: "Prove that a decision is in the log, or that the log has only grown",
 		Long: `Print a proof that a decision's record is in the log, under a checkpoint made now:
 the record as it is stored, its place, and the hashes of RFC 6962 (2.1.1) that
-lead from it to the signed root. audit verify --proof checks it on any machine,
-with the public key that audit checkpoint --public-key prints.`,
-		Example: `  vouchsafe audit prove d_06f0t4v8m2q9x1b7c3n5k6h2ra > decision.proof`,
-		Args:    cobra.ExactArgs(1),
+lead from it to the signed root.
+
+With --from, print a proof (2.1.2) that the log as it is now begins with the log
+that an older checkpoint was signed for: nothing that was in it was changed, taken
+out or moved since. --to names a newer checkpoint to take instead of one made now.
+Of a file of several checkpoints, the last of the site is meant.
+
+audit verify --proof checks either on any machine, with the public key that audit
+checkpoint --public-key prints.`,
+		Example: `  vouchsafe audit prove d_06f0t4v8m2q9x1b7c3n5k6h2ra > decision.proof
+  vouchsafe audit prove --from /mnt/elsewhere/shop.checkpoint > growth.proof`,
+		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if (len(args) == 1) == (from != "") {
+				return output.Cannot(errors.New("either the ID of a decision, or --from with a checkpoint"))
+			}
+			var proof any = new(audit.Proof)
+			var ask func(*adminClient) error
+			if from != "" {
+				proof = new(audit.Consistency)
+				path, in, err := betweenCheckpoints(site, from, to)
+				if err != nil {
+					return output.Cannot(err)
+				}
+				ask = func(client *adminClient) error { return client.post(cmd.Context(), path, in, proof) }
+			} else {
+				ask = func(client *adminClient) error {
+					return client.get(cmd.Context(), "/v1/admin/decisions/"+url.PathEscape(args[0])+"/proof", nil, proof)
+				}
+			}
 			_, client, err := c.atServer(cmd, *data)
 			if err != nil {
 				return output.Cannot(err)
 			}
 			defer client.close()
-			var proof audit.Proof
-			err = client.get(cmd.Context(), "/v1/admin/decisions/"+url.PathEscape(args[0])+"/proof", nil, &proof)
-			if refused(err, engine.CodeNotFound) {
-				err = fmt.Errorf("the log holds no decision %s", args[0])
-			}
-			if err != nil {
+			switch err = ask(client); {
+			case refused(err, engine.CodeNotFound):
+				return output.Cannot(fmt.Errorf("the log holds no decision %s", args[0]))
+			case refused(err, engine.CodeLogInconsistent):
+				return output.Fails(err)
+			case err != nil:
 				return output.Cannot(err)
 			}
 			e := json.NewEncoder(c.out)
@@ -246,6 +299,48 @@ with the public key that audit checkpoint --public-key prints.`,
 			return e.Encode(proof)
 		},
 	}
+	cmd.Flags().StringVar(&from, "from", "", "the `FILE` with the older checkpoint")
+	cmd.Flags().StringVar(&to, "to", "", "the `FILE` with the newer one, instead of one made now")
+	cmd.Flags().StringVar(&site, "site", "", "the `SITE`, when the files hold checkpoints of several")
+	return cmd
+}
+
+// betweenCheckpoints reads the files of checkpoints between which the log is to
+// be shown to have only grown.
+func betweenCheckpoints(site, from, to string) (path string, in toConnect, err error) {
+	if in.From, site, err = lastCheckpoint(from, site); err != nil {
+		return "", in, err
+	}
+	if to != "" {
+		if in.To, _, err = lastCheckpoint(to, site); err != nil {
+			return "", in, err
+		}
+	}
+	return "/v1/admin/sites/" + url.PathEscape(site) + "/consistency", in, nil
+}
+
+// lastCheckpoint reads the last checkpoint of a site in a file, which may leave
+// the site out when it has no others.
+func lastCheckpoint(file, site string) (text, of string, err error) {
+	b, err := os.ReadFile(file)
+	if err != nil {
+		return "", "", fmt.Errorf("reading the checkpoint: %w", err)
+	}
+	for _, note := range audit.SplitNotes(b) {
+		origin, _, _ := strings.Cut(string(note), "\n")
+		name, ok := strings.CutPrefix(origin, originPrefix)
+		switch {
+		case !ok || !strings.Contains(string(note), "\n\n") || site != "" && name != site:
+			continue
+		case of != "" && name != of:
+			return "", "", fmt.Errorf("%s holds checkpoints of several sites: name one with --site", file)
+		}
+		text, of = string(note), name
+	}
+	if text == "" {
+		return "", "", fmt.Errorf("%s holds no such checkpoint", file)
+	}
+	return text, of, nil
 }
 
 func (c *cli) auditCheckpointCommand(data *string) *cobra.Command {

@@ -45,7 +45,6 @@ type retention struct {
 	ran     time.Time // when it last went through
 	problem string    // why it last did not
 	held    []string  // why what is old enough stays
-	dropped uint64    // records, since the start
 }
 
 func (r *retention) note(now time.Time, done []audit.Retained, err error) {
@@ -53,9 +52,6 @@ func (r *retention) note(now time.Time, done []audit.Retained, err error) {
 	defer r.mu.Unlock()
 	r.held = nil
 	for _, d := range done {
-		if d.Act != "" {
-			r.dropped += d.Records
-		}
 		if d.Held != "" {
 			r.held = append(r.held, fmt.Sprintf("decisions of site %s are past their retention and stay: %s", d.Site, d.Held))
 		}

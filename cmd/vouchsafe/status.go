@@ -10,6 +10,7 @@ import (
 
 	"vouchsafe/cmd/vouchsafe/config"
 	"vouchsafe/cmd/vouchsafe/output"
+	"vouchsafe/engine/httpapi"
 	"vouchsafe/engine/sink"
 )
 
@@ -36,6 +37,8 @@ type serverStatus struct {
 		Healthy bool   `json:"healthy"`
 		Problem string `json:"problem,omitempty"`
 		Waiting int    `json:"waiting"`
+		// Logs are those of the sites, and of the gate itself.
+		Logs []httpapi.LogState `json:"logs,omitempty"`
 	} `json:"audit,omitempty"`
 	Sinks []sink.Status `json:"sinks,omitempty"`
 	// Connections are those that an operator has to do something about, as far
@@ -131,6 +134,9 @@ func printStatus(p *output.Printer, s *serverStatus) error {
 			state += fmt.Sprintf(", %d waiting", s.Audit.Waiting)
 		}
 		fields = append(fields, output.Field{Name: "audit", Value: state})
+		for i := range s.Audit.Logs {
+			fields = append(fields, output.Field{Name: "log", Value: logLine(&s.Audit.Logs[i], time.Now())})
+		}
 	}
 	for _, k := range s.Sinks {
 		state := "up to date"

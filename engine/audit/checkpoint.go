@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"go.etcd.io/bbolt"
 	"golang.org/x/mod/sumdb/note"
@@ -140,10 +141,7 @@ func (l *Log) Checkpoint(ctx context.Context, site string) (Checkpoint, error) {
 		return c, err
 	}
 	l.mu.Lock()
-	if l.noted == nil {
-		l.noted = map[string]uint64{}
-	}
-	l.noted[site] = max(l.noted[site], size)
+	l.notedLocked(site, noted{size, time.Now().UTC()})
 	l.mu.Unlock()
 	return c, nil
 }
@@ -158,7 +156,7 @@ func (l *Log) Checkpoints(ctx context.Context) error {
 	for _, site := range l.Sites() {
 		_, end := l.Range(site)
 		l.mu.RLock()
-		grown := end > l.noted[site]
+		grown := end > l.noted[site].size
 		l.mu.RUnlock()
 		if grown {
 			_, err := l.Checkpoint(ctx, site)

@@ -86,7 +86,8 @@ type Log struct {
 	segments []*segment // oldest first; the last one takes records
 	broken   error      // why the last write failed; nil when healthy
 	changed  chan struct{}
-	noted    map[string]uint64 // sizes of the newest checkpoints made by this process
+	noted    map[string]noted     // the newest checkpoint of each site
+	unsigned map[string]time.Time // since when a site has records that no checkpoint is of
 
 	lost atomic.Int64
 
@@ -107,7 +108,8 @@ func Open(dir string, o Options) (_ *Log, err error) {
 	if o.People == "" {
 		o.People = filepath.Join(filepath.Dir(dir), "people.db")
 	}
-	l := &Log{dir: dir, o: o, changed: make(chan struct{}), ending: map[string]bool{}, bufs: sync.Pool{New: func() any { b := make([]byte, 0, 2048); return &b }}}
+	l := &Log{dir: dir, o: o, changed: make(chan struct{}), ending: map[string]bool{}, noted: map[string]noted{}, unsigned: map[string]time.Time{},
+		bufs: sync.Pool{New: func() any { b := make([]byte, 0, 2048); return &b }}}
 	defer func() {
 		if err != nil {
 			l.closeFiles()
@@ -160,6 +162,7 @@ func Open(dir string, o Options) (_ *Log, err error) {
 			return nil, err
 		}
 	}
+	l.recallNotes()
 	l.written = l.lastWritten()
 	l.group = store.NewGroup(o.Store, l.write, l.idle)
 	return l, nil

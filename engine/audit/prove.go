@@ -131,23 +131,35 @@ func (p *Consistency) Check(publicKey string) (older, newer Checkpoint, err erro
 	return older, newer, nil
 }
 
-// ProveConsistency makes a proof from an older checkpoint to a fresh one.
-func (l *Log) ProveConsistency(ctx context.Context, old Checkpoint) (Consistency, error) {
-	c, err := l.Checkpoint(ctx, old.Site)
-	if err != nil {
-		return Consistency{}, err
+// ErrInconsistent means that the log is not the one that a checkpoint was signed
+// for.
+var ErrInconsistent = errors.New("the log does not hold what the checkpoint was signed for")
+
+// ProveConsistency makes a proof from an older checkpoint to a newer one, a fresh
+// one when that is nil.
+func (l *Log) ProveConsistency(ctx context.Context, older Checkpoint, newer *Checkpoint) (Consistency, error) {
+	c := Checkpoint{}
+	if newer != nil {
+		c = *newer
+	} else {
+		var err error
+		if c, err = l.Checkpoint(ctx, older.Site); err != nil {
+			return Consistency{}, err
+		}
 	}
-	if old.Size > c.Size {
-		return Consistency{}, fmt.Errorf("site %s has %d records, and the checkpoint is of %d", old.Site, c.Size, old.Size)
+	_, end := l.Range(older.Site)
+	if older.Site != c.Site || older.Size == 0 || older.Size > c.Size || c.Size > end {
+		return Consistency{}, fmt.Errorf("site %s has %d records, and the checkpoints are of %d, site %s, and %d: %w", older.Site, end, older.Size, c.Site, c.Size, ErrInconsistent)
 	}
-	hashes, err := tlog.ProveTree(int64(c.Size), int64(old.Size), l.hashReader(old.Site))
-	if err != nil {
-		return Consistency{}, err
+	p := Consistency{Old: older.Note, New: c.Note}
+	var err error
+	if p.Hashes, err = tlog.ProveTree(int64(c.Size), int64(older.Size), l.hashReader(older.Site)); err != nil {
+		return p, err
 	}
-	if err := tlog.CheckTree(hashes, int64(c.Size), c.Root, int64(old.Size), old.Root); err != nil {
-		return Consistency{}, fmt.Errorf("site %s no longer has what the older checkpoint is of: %w", old.Site, errUnproven)
+	if err := tlog.CheckTree(p.Hashes, int64(c.Size), c.Root, int64(older.Size), older.Root); err != nil {
+		return p, ErrInconsistent
 	}
-	return Consistency{Old: old.Note, New: c.Note, Hashes: hashes}, nil
+	return p, nil
 }
 
 // stored returns a copy of a record's bytes.

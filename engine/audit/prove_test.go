@@ -82,7 +82,7 @@ func TestProofs(t *testing.T) {
 		}
 	}
 	for _, old := range checkpoints {
-		p, err := l.ProveConsistency(ctx, old)
+		p, err := l.ProveConsistency(ctx, old, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -237,7 +237,7 @@ func TestProofsThatDoNotHoldAreNotMade(t *testing.T) {
 			continue
 		}
 		c.Root[0] ^= 1
-		if _, err := l.ProveConsistency(ctx, c); !errors.Is(err, errUnproven) {
+		if _, err := l.ProveConsistency(ctx, c, nil); !errors.Is(err, ErrInconsistent) {
 			t.Errorf("a log that does not begin with what the checkpoint is of: %v", err)
 		}
 	}

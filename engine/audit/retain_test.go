@@ -186,6 +186,12 @@ func TestRetention(t *testing.T) {
 		}
 	}
 	check(l, dir)
+	for _, s := range l.States() {
+		if s.Site == "shop" && (s.Records != 33 || s.Dropped != 32 || s.Files != 2 || !s.Oldest.Equal(began.Add(96*time.Hour)) || s.Signed != 65 || s.SignedAt.IsZero() || !s.Unsigned.IsZero()) ||
+			s.Site == "other" && (s.Records != 16 || s.Dropped != 0 || s.Files != 4 || s.Signed != 12 || s.Unsigned.IsZero()) {
+			t.Errorf("state: %+v", s)
+		}
+	}
 	if now, err := os.Stat(filepath.Join(dir, segmentName(1))); err != nil || now.Size() > was.Size() {
 		t.Errorf("the first segment has %d bytes, and had %d", now.Size(), was.Size())
 	}
@@ -205,7 +211,7 @@ func TestRetention(t *testing.T) {
 		t.Errorf("Prove of a dropped decision: %v", err)
 	}
 	for _, c := range kept {
-		p, err := l.ProveConsistency(ctx, c)
+		p, err := l.ProveConsistency(ctx, c, nil)
 		if err != nil {
 			t.Fatal(err)
 		}

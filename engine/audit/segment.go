@@ -77,6 +77,9 @@ type portion struct {
 	times []stretch
 	ids   span64
 	span  stretch
+	// signed is how many records the newest checkpoint in the file was of when it
+	// was opened.
+	signed uint64
 	// bare says that retention has dropped the records and left the hashes, and
 	// drop is what it signed of that.
 	bare bool
@@ -273,6 +276,9 @@ func (p *portion) scan(tx *bbolt.Tx, site string, public ed25519.PublicKey) erro
 	}
 	if newest != nil && newest.Size < p.base.size {
 		newest = nil // of the segment before
+	}
+	if newest != nil {
+		p.signed = newest.Size
 	}
 	b := tx.Bucket([]byte(recordsPrefix + site))
 	if b == nil {

@@ -115,6 +115,7 @@ func (l *Log) commit(batch []*store.Pending[*item]) error {
 			g.portion.live.add(&g.forms[i])
 		}
 		g.portion.tree = g.tree
+		l.grewLocked(site)
 	}
 	close(l.changed) // by a checkpoint alone, too
 	l.changed = make(chan struct{})

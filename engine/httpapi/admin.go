@@ -12,6 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"vouchsafe/engine/admin"
+	"vouchsafe/engine/audit"
 	"vouchsafe/engine/sink"
 )
 
@@ -135,6 +136,15 @@ type auditStatus struct {
 	Healthy bool   `json:"healthy"`
 	Problem string `json:"problem,omitempty"`
 	Waiting int    `json:"waiting"`
+	// Logs are those of the sites, and of the gate itself.
+	Logs []LogState `json:"logs,omitempty"`
+}
+
+// LogState is how a site's log is.
+type LogState struct {
+	audit.State
+	// RetentionDays is how long records are kept; 0 is for ever.
+	RetentionDays int `json:"retention_days"`
 }
 
 func (s *Server) adminStatus(AdminRequest) (any, error) {
@@ -152,6 +162,9 @@ func (s *Server) adminStatus(AdminRequest) (any, error) {
 	}
 	if s.o.Log != nil {
 		out.Audit = &auditStatus{Healthy: true, Waiting: s.o.Log.Waiting()}
+		if s.o.Logs != nil {
+			out.Audit.Logs = s.o.Logs()
+		}
 		if err := s.o.Log.Health(); err != nil {
 			out.Audit.Healthy, out.Audit.Problem = false, err.Error()
 		}

@@ -85,6 +85,7 @@ var statuses = map[string]int{
 var adminStatuses = map[string]int{
 	engine.CodeUnknownRevision: http.StatusNotFound,
 	engine.CodePolicyRefused:   http.StatusConflict,
+	engine.CodeLogInconsistent: http.StatusConflict,
 }
 
 // statusOf is the one place where a code becomes a status.

@@ -124,6 +124,8 @@ type Options struct {
 	WidgetETag string
 	// Sinks say how the sinks of the decision log are; nil without any.
 	Sinks func() []sink.Status
+	// Logs say how the sites' logs are; nil when nobody knows.
+	Logs func() []LogState
 	// AdminRoutes are routes of other packages on the admin listener.
 	AdminRoutes []AdminRoute
 }
