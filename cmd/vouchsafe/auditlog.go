@@ -80,14 +80,15 @@ type servedAudit struct {
 	ctx    context.Context
 	client *adminClient
 
-	last, next string // the decision that the page before ended with, and the cursor behind it
+	last audit.Position // of the decision that the page before ended with
+	next string         // the cursor behind it
 }
 
 func (s *servedAudit) list(q audit.Query) ([]audit.Entry, error) {
 	v := filterValues(q)
 	v.Set("limit", strconv.Itoa(q.Limit))
 	set := func(name, value string) { v.Set(name, value) }
-	if q.Before != "" {
+	if q.Before != (audit.Position{}) {
 		if q.Before != s.last || s.next == "" {
 			return nil, errors.New("the pages were not read in their order")
 		}
@@ -112,7 +113,7 @@ func (s *servedAudit) list(q audit.Query) ([]audit.Entry, error) {
 		}
 	}
 	if n := len(got.Decisions); n > 0 {
-		s.last, s.next = got.Decisions[n-1].Decision.ID, got.Next
+		s.last, s.next = got.Decisions[n-1].Position(), got.Next
 	}
 	return got.Decisions, nil
 }
@@ -169,7 +170,7 @@ func listAll(r auditReader, q audit.Query, limit int, row func(*audit.Entry) err
 			return nil
 		}
 		limit -= len(entries)
-		q.Before = entries[len(entries)-1].Decision.ID
+		q.Before = entries[len(entries)-1].Position()
 	}
 	return nil
 }

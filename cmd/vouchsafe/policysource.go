@@ -154,7 +154,7 @@ func (a *app) budget(c *config.PolicyReplay) *rollout.Replay {
 					return ctx.Err()
 				}
 				left -= len(page)
-				q.Before = page[len(page)-1].Decision.ID
+				q.Before = page[len(page)-1].Position()
 			}
 			return nil
 		},

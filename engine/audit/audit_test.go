@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -113,6 +114,14 @@ func TestListFiltersNewestFirst(t *testing.T) {
 			ids = append(ids, record(t, l, site, action, subject, at))
 		}
 	}
+	at := map[string]Position{}
+	es, err := l.List(Query{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range es {
+		at[e.Decision.ID] = e.Position()
+	}
 	yes := true
 	for _, c := range []struct {
 		name string
@@ -121,9 +130,10 @@ func TestListFiltersNewestFirst(t *testing.T) {
 	}{
 		{"all", Query{}, []int{9, 8, 7, 6, 5, 4, 3, 2, 1, 0}},
 		{"limit", Query{Limit: 3}, []int{9, 8, 7}},
-		{"page", Query{Limit: 3, Before: ids[7]}, []int{6, 5, 4}},
-		{"page past the end", Query{Before: ids[0]}, nil},
-		{"page from an id newer than all", Query{Limit: 1, Before: "d_zzzz"}, []int{9}},
+		{"page", Query{Limit: 3, Before: at[ids[7]]}, []int{6, 5, 4}},
+		{"page past the end", Query{Before: at[ids[0]]}, nil},
+		{"page from a place after all", Query{Limit: 1, Before: Position{Written: math.MaxInt64}}, []int{9}},
+		{"page from where one site's log has no end yet", Query{Site: "shop", Limit: 1, Before: Position{Written: 1, Site: "shop", Seq: 1 << 40}}, []int{8}},
 		{"site", Query{Site: "other"}, []int{9, 7, 5, 3, 1}},
 		{"missing site", Query{Site: "none"}, nil},
 		{"subject", Query{Subject: "u2"}, []int{9, 8}},

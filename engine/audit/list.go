@@ -15,8 +15,8 @@ type Query struct {
 	TokenID, Policy string
 	Allow           *bool
 	Since, Until    time.Time
-	// Before is the id of a decision: only older ones are listed.
-	Before string
+	// Before lists only what was written before.
+	Before Position
 	Limit  int // 50 when 0
 }
 
@@ -34,14 +34,10 @@ func (l *Log) List(q Query) ([]Entry, error) {
 	if q.Site == "" {
 		sites = l.Sites()
 	}
-	before, err := l.position(q.Before)
-	if err != nil {
-		return nil, err
-	}
 	// The newest of each site's next decisions, until there are enough.
 	var lists []*lister
 	for _, site := range sites {
-		x, err := l.newLister(site, &q, before)
+		x, err := l.newLister(site, &q)
 		if err != nil {
 			return nil, err
 		}
@@ -71,60 +67,33 @@ func (l *Log) List(q Query) ([]Entry, error) {
 	return out, nil
 }
 
-// position is a place in the order in which all sites' records were written.
-type position struct {
-	written int64
-	site    string
-	seq     uint64
+// Position is a place in the order in which all sites' records were written, also
+// of a record that is not kept any more. The zero Position is none.
+type Position struct {
+	Written int64 // Unix nanoseconds
+	Site    string
+	Seq     uint64
 }
 
-func (p position) compare(o position) int {
+func (p Position) compare(o Position) int {
 	switch {
-	case p.written != o.written:
-		if p.written < o.written {
+	case p.Written != o.Written:
+		if p.Written < o.Written {
 			return -1
 		}
 		return 1
-	case p.site != o.site:
-		if p.site < o.site {
+	case p.Site != o.Site:
+		if p.Site < o.Site {
 			return -1
 		}
 		return 1
-	case p.seq != o.seq:
-		if p.seq < o.seq {
+	case p.Seq != o.Seq:
+		if p.Seq < o.Seq {
 			return -1
 		}
 		return 1
 	}
 	return 0
-}
-
-// position finds a decision; the zero position is after everything.
-func (l *Log) position(id string) (position, error) {
-	if id == "" {
-		return position{}, nil
-	}
-	for _, site := range l.Sites() {
-		var at position
-		err := l.find(site, idTerm(id), func(f *form) error {
-			if f.kind == KindDecision && string(f.id) == id {
-				at = position{f.written, site, f.seq}
-				return errFound
-			}
-			return nil
-		})
-		if errors.Is(err, errFound) {
-			return at, nil
-		}
-		if err != nil {
-			return at, err
-		}
-	}
-	if at, ok := idTime(id); ok {
-		// It is not kept any more: go on from when it was made.
-		return position{written: int64(at>>16) * int64(time.Millisecond)}, nil
-	}
-	return position{}, nil
 }
 
 // lister walks a site's decisions that match, newest first.
@@ -144,7 +113,7 @@ type lister struct {
 	seqs []uint64 // if not, those that are; rising
 
 	entry Entry
-	at    position
+	at    Position
 	ok    bool
 }
 
@@ -153,7 +122,7 @@ type wanted struct {
 	subject, conversation, token keyedHash
 }
 
-func (l *Log) newLister(site string, q *Query, before position) (*lister, error) {
+func (l *Log) newLister(site string, q *Query) (*lister, error) {
 	p := l.people
 	x := &lister{log: l, site: site, q: q, parts: l.parts(site), want: wanted{
 		p.hash(bySubject, site, q.Subject), p.hash(conversing, site, q.Conversation), p.hash(byTokenID, site, q.TokenID)}}
@@ -161,9 +130,9 @@ func (l *Log) newLister(site string, q *Query, before position) (*lister, error)
 		return nil, errors.New("the log was opened without the master key, and nobody is found in it without")
 	}
 	_, x.before = l.Range(site)
-	if before != (position{}) {
-		if before.site == site {
-			x.before = before.seq
+	if before := q.Before; before != (Position{}) {
+		if before.Site == site {
+			x.before = before.Seq
 		} else {
 			var err error
 			if x.before, err = l.firstFrom(site, before); err != nil {
@@ -190,13 +159,13 @@ func (l *Log) newLister(site string, q *Query, before position) (*lister, error)
 
 // firstFrom is the number of a site's first record at or after a position.
 // Records are stamped in rising order, so that halving finds it.
-func (l *Log) firstFrom(site string, at position) (uint64, error) {
+func (l *Log) firstFrom(site string, at Position) (uint64, error) {
 	from, end := l.Range(site)
 	for from < end {
 		mid := from + (end-from)/2
-		var p position
+		var p Position
 		err := l.record(site, mid, func(f *form) error {
-			p = position{f.written, site, f.seq}
+			p = Position{f.written, site, f.seq}
 			return nil
 		})
 		if err != nil {
@@ -265,8 +234,8 @@ func (x *lister) next() error {
 				return nil
 			}
 			ask = x.q.Code != "" && !slices.ContainsFunc(f.reasons, func(c []byte) bool { return string(c) == x.q.Code })
-			x.at = position{f.written, x.site, f.seq}
-			x.entry = Entry{Site: x.site, Seq: f.seq}
+			x.at = Position{f.written, x.site, f.seq}
+			x.entry = Entry{Site: x.site, Seq: f.seq, Written: f.written}
 			var err error
 			if x.entry.Decision, err = x.log.people.openDecision(f); err != nil {
 				return fmt.Errorf("reading decision %s: %w", f.id, err)

@@ -157,7 +157,11 @@ type Entry struct {
 	Decision Record   `json:"decision"`
 	Outcome  *Outcome `json:"outcome,omitempty"`
 	About    Subject  `json:"-"`
+	Written  int64    `json:"-"` // Unix nanoseconds
 }
+
+// Position is where the decision is among all that List returns.
+func (e *Entry) Position() Position { return Position{e.Written, e.Site, e.Seq} }
 
 // ReadAbout fills in About, which an entry does not carry over the wire.
 func (e *Entry) ReadAbout() error {

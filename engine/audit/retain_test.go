@@ -104,6 +104,19 @@ func TestRetention(t *testing.T) {
 	}
 	secret := l.storedOf(t, "shop", 3) // bytes that must be gone
 
+	at := map[string]Position{}
+	behind := 0 // decisions of other behind shop's tenth
+	all, err := l.List(Query{Limit: MaxLimit})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range all {
+		at[e.Decision.ID] = e.Position()
+		if _, passed := at[ids[10]]; passed && e.Site == "other" {
+			behind++
+		}
+	}
+
 	plan, err := l.Retain(ctx, shopBefore, "retention", Hold{}, true)
 	if err != nil || len(plan) != 1 || plan[0].Records != 32 || plan[0].From != 0 || plan[0].End != 32 || plan[0].Files != 2 || plan[0].Held != "" || plan[0].Act != "" ||
 		!plan[0].First.Equal(began) || plan[0].Last.Before(began.Add(48*time.Hour)) {
@@ -148,11 +161,11 @@ func TestRetention(t *testing.T) {
 		if err != nil || len(es) != 16 {
 			t.Errorf("%d decisions are listed, %v; want 16", len(es), err)
 		}
-		if es, err := l.List(Query{Site: "shop", Before: ids[18], Limit: 100}); err != nil || len(es) != 2 {
+		if es, err := l.List(Query{Site: "shop", Before: at[ids[18]], Limit: 100}); err != nil || len(es) != 2 {
 			t.Errorf("%d decisions behind one that stays, %v; want 2", len(es), err)
 		}
-		if es, err := l.List(Query{Before: ids[10], Limit: 100}); err != nil || len(es) > 2*4 { // what is left of other
-			t.Errorf("%d decisions behind one that is gone, %v", len(es), err)
+		if es, err := l.List(Query{Before: at[ids[10]], Limit: 100}); err != nil || len(es) != behind || behind == 0 {
+			t.Errorf("%d decisions behind one that is gone, %v; want the other site's %d", len(es), err, behind)
 		}
 		if es, err := l.List(Query{Site: "shop", Subject: "u0"}); err != nil || len(es) != 0 {
 			t.Errorf("of a subject whose records are gone: %+v, %v", es, err)

@@ -8,7 +8,6 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"vouchsafe/engine"
@@ -48,7 +47,7 @@ func (s *Server) adminDecisions(r AdminRequest) (any, error) {
 	}
 	out := decisionList{Decisions: append([]audit.Entry{}, entries...)}
 	if len(entries) == q.Limit {
-		out.Next = cursorOf(entries[len(entries)-1].Decision.ID, r.Query)
+		out.Next = cursorOf(entries[len(entries)-1].Position(), r.Query)
 	}
 	return out, nil
 }
@@ -73,7 +72,7 @@ func (s *Server) story(r AdminRequest, q audit.Query) (any, error) {
 		if len(out.Decisions) >= maxStory {
 			return nil, invalid(fmt.Sprintf("the conversation has more than %d decisions: list them page by page", maxStory))
 		}
-		q.Before = entries[len(entries)-1].Decision.ID
+		q.Before = entries[len(entries)-1].Position()
 	}
 }
 
@@ -126,29 +125,28 @@ func filterQuery(r AdminRequest) (q audit.Query, err error) {
 	return q, err
 }
 
-// A cursor is the decision a page ended with, bound to the question it is a page
-// of. To everybody else it is a word without a meaning.
-func cursorOf(id string, v url.Values) string {
-	return base64.RawURLEncoding.EncodeToString([]byte("1" + id + " " + questionOf(v)))
+// A cursor is the place of the decision a page ended with, bound to the question
+// it is a page of. To everybody else it is a word without a meaning.
+func cursorOf(at audit.Position, v url.Values) string {
+	return base64.RawURLEncoding.EncodeToString(fmt.Appendf(nil, "2 %s %d %s %d", questionOf(v), at.Written, at.Site, at.Seq))
 }
 
 var errCursor = invalid("the cursor is not one of this question's: take next from the page before, and change nothing else but limit")
 
-func readCursor(v url.Values) (before string, err error) {
+func readCursor(v url.Values) (before audit.Position, err error) {
 	s := v.Get("cursor")
 	if s == "" {
-		return "", nil
+		return before, nil
 	}
 	b, err := base64.RawURLEncoding.Strict().DecodeString(s)
 	if err != nil {
-		return "", errCursor
+		return before, errCursor
 	}
-	id, of, ok := strings.Cut(string(b), " ")
-	id, versioned := strings.CutPrefix(id, "1")
-	if !ok || !versioned || !strings.HasPrefix(id, "d_") || of != questionOf(v) {
-		return "", errCursor
+	var of string
+	if n, err := fmt.Sscanf(string(b), "2 %s %d %s %d", &of, &before.Written, &before.Site, &before.Seq); n != 4 || err != nil || of != questionOf(v) {
+		return audit.Position{}, errCursor
 	}
-	return id, nil
+	return before, nil
 }
 
 // questionOf is a short name of what is asked, without where in its answer.

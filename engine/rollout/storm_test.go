@@ -108,7 +108,7 @@ func TestReloadStorm(t *testing.T) {
 		t.Errorf("%d activations and %d refusals, want %d and %d", s.Activations, s.Refusals, rounds/2+1, rounds/2)
 	}
 	// And the record says the same: each decision that was answered is there.
-	recorded, before := int64(0), ""
+	recorded, before := int64(0), audit.Position{}
 	for {
 		page, err := w.Log.List(audit.Query{Limit: audit.MaxLimit, Before: before})
 		if err != nil {
@@ -123,7 +123,7 @@ func TestReloadStorm(t *testing.T) {
 		if len(page) < audit.MaxLimit {
 			break
 		}
-		before = page[len(page)-1].Decision.ID
+		before = page[len(page)-1].Position()
 	}
 	if recorded != asked.Load() || recorded == 0 {
 		t.Errorf("%d decisions on record, %d asked", recorded, asked.Load())
