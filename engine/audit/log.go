@@ -553,14 +553,18 @@ func (l *Log) release(id string, tried bool) {
 }
 
 // keyOfDecision is the key of whom a decision is about, or noKey where they were
-// erased since. Where the decision cannot be read the outcome goes under the
-// site's key of the day, which is nobody's: it is recorded all the same.
+// erased since, or cannot be told for now: an outcome is recorded all the same, and
+// without what is personal of it. Of a decision that is not in the log it goes
+// under the site's key of the day.
 func (l *Log) keyOfDecision(ctx context.Context, site string, o Outcome) (*personKey, error) {
 	l.pendingK.Lock()
 	id, ok := l.pending.get(o.Decision)
 	l.pendingK.Unlock()
 	if !ok {
-		id, ok = l.recordedKey(site, o.Decision)
+		var err error
+		if id, ok, err = l.recordedKey(site, o.Decision); err != nil {
+			return noKey, nil
+		}
 	}
 	if ok {
 		k, err := l.people.byID(id)
@@ -575,15 +579,18 @@ func (l *Log) keyOfDecision(ctx context.Context, site string, o Outcome) (*perso
 }
 
 // recordedKey finds which key a decision is enciphered with.
-func (l *Log) recordedKey(site, id string) (k keyID, ok bool) {
-	_ = l.find(site, idTerm(id), func(f *form) error {
+func (l *Log) recordedKey(site, id string) (k keyID, ok bool, err error) {
+	err = l.find(site, idTerm(id), func(f *form) error {
 		if f.kind != KindDecision || string(f.id) != id || len(f.visitor) < keyIDSize {
 			return nil
 		}
 		k, ok = keyID(f.visitor[:keyIDSize]), true
 		return errFound
 	})
-	return k, ok
+	if errors.Is(err, errFound) {
+		err = nil
+	}
+	return k, ok, err
 }
 
 // Act records an act and returns once it is on disk. Like a decision it is

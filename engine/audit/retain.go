@@ -328,5 +328,5 @@ func (l *Log) strip(s *segment, ds []doomed) error {
 	s.sites = sites
 	l.mu.Unlock()
 	// Whoever reads the old file reads on; closing waits for them.
-	return errors.Join(durable, s.letGo())
+	return errors.Join(durable, s.close())
 }

@@ -50,6 +50,34 @@ func old(t *testing.T) (l *Log, dir string, ids []string) {
 	return l, dir, ids
 }
 
+// Whoever was about to read a file in whose place retention puts another reads it
+// to the end.
+func TestReadersKeepTheFileTheyTook(t *testing.T) {
+	l, _, _ := old(t)
+	db, done, err := l.segments[0].take()
+	if err != nil {
+		t.Fatal(err)
+	}
+	retained := make(chan struct{})
+	go func() {
+		defer close(retained)
+		retain(t, l, shopBefore)
+	}()
+	for from := uint64(0); from == 0; from, _ = l.Range("shop") {
+		time.Sleep(time.Millisecond)
+	}
+	if err := view(db, func(tx *bbolt.Tx) error {
+		if tx.Bucket([]byte(recordsPrefix+"shop")) == nil {
+			return errors.New("the records are gone from the file")
+		}
+		return nil
+	}); err != nil {
+		t.Errorf("the reader who took the file gets: %v", err)
+	}
+	done()
+	<-retained
+}
+
 // next begins the next segment and seals the one before.
 func next(t *testing.T, l *Log) {
 	t.Helper()

@@ -57,7 +57,9 @@ type segment struct {
 	mu   sync.Mutex
 	db   *bbolt.DB
 	uses int
-	used time.Time
+	// reading are those who read db.
+	reading *sync.WaitGroup
+	used    time.Time
 
 	// sites is what is known of each site in the file. In a segment that takes
 	// records it grows, guarded by Log.mu; in a sealed one it does not change.
@@ -357,30 +359,41 @@ func (t *tree) adopt(hashes []byte) {
 // view reads the segment's file, opening it if need be. The error of a file
 // that bbolt cannot make sense of is an error and no panic.
 func (s *segment) view(fn func(tx *bbolt.Tx) error) error {
+	db, done, err := s.take()
+	if err != nil {
+		return err
+	}
+	defer done()
+	return view(db, fn)
+}
+
+// take opens the file if need be, and keeps it open until done is called.
+func (s *segment) take() (db *bbolt.DB, done func(), err error) {
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	if s.db == nil {
 		if !s.o.ReadOnly {
 			// It took records, and is to be opened by who writes it.
-			s.mu.Unlock()
-			return store.Unavailable(store.ErrBroken)
+			return nil, nil, store.Unavailable(store.ErrBroken)
 		}
-		db, err := store.OpenFile(s.path, SegmentKind, s.o)
-		if err != nil {
-			s.mu.Unlock()
-			return err
+		if s.db, err = store.OpenFile(s.path, SegmentKind, s.o); err != nil {
+			s.db = nil
+			return nil, nil, err
 		}
-		s.db = db
 	}
+	if s.reading == nil {
+		s.reading = new(sync.WaitGroup)
+	}
+	reading := s.reading
+	reading.Add(1)
 	s.uses++
-	db := s.db
-	s.mu.Unlock()
-	defer func() {
+	return s.db, func() {
+		reading.Done()
 		s.mu.Lock()
 		s.uses--
 		s.used = time.Now()
 		s.mu.Unlock()
-	}()
-	return view(db, fn)
+	}, nil
 }
 
 func view(db *bbolt.DB, fn func(tx *bbolt.Tx) error) (err error) {
@@ -402,15 +415,20 @@ func (s *segment) rest(idle time.Duration) {
 	}
 }
 
+// close closes the file, once those who read it now have done so. Whoever comes
+// meanwhile does not wait: they open it anew, or what has taken its place.
 func (s *segment) close() error {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.db == nil {
+	db, reading := s.db, s.reading
+	s.db, s.reading = nil, nil
+	s.mu.Unlock()
+	if db == nil {
 		return nil
 	}
-	err := s.db.Close()
-	s.db = nil
-	return err
+	if reading != nil {
+		reading.Wait()
+	}
+	return db.Close()
 }
 
 // seal writes the index of a segment that takes no more records. It is then a

@@ -158,16 +158,3 @@ func removed(path string) error {
 	}
 	return nil
 }
-
-// letGo closes the file of a segment whose place another has taken: the next who
-// read open that one. It waits for those who read now.
-func (s *segment) letGo() error {
-	s.mu.Lock()
-	db := s.db
-	s.db = nil
-	s.mu.Unlock()
-	if db == nil {
-		return nil
-	}
-	return db.Close()
-}

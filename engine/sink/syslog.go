@@ -125,8 +125,11 @@ func (t *Syslog) message(r *Record) []byte {
 			TooLong bool   `json:"too_long"`
 		}{r.ID, r.Kind, true})
 	}
-	b := fmt.Appendf(nil, "<%d>1 %s %s vouchsafe %d %s - ", facilityAudit*8+severity,
-		r.Time.UTC().Format("2006-01-02T15:04:05.000000Z"), t.host, os.Getpid(), r.Kind)
+	at := "-" // a checkpoint has no time (section 6.2.3)
+	if !r.Time.IsZero() {
+		at = r.Time.UTC().Format("2006-01-02T15:04:05.000000Z")
+	}
+	b := fmt.Appendf(nil, "<%d>1 %s %s vouchsafe %d %s - ", facilityAudit*8+severity, at, t.host, os.Getpid(), r.Kind)
 	return append(b, body...)
 }
 

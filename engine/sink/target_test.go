@@ -260,6 +260,12 @@ func TestSyslog(t *testing.T) {
 					t.Errorf("message %d is %.200q, want priority %s and %.100s", i, m, want.pri, want.body)
 				}
 			}
+			if err := s.Send(ctx, []sink.Record{{ID: "shop/checkpoint/4", Kind: "checkpoint", Body: []byte("{}")}}); err != nil {
+				t.Fatal(err)
+			}
+			if m := c.next(); !strings.HasPrefix(m, "<110>1 - ") || !strings.HasSuffix(m, " checkpoint - {}") {
+				t.Errorf("a checkpoint, which has no time, is %q", m)
+			}
 		})
 	}
 	gone, _ := sink.NewSyslog("unix:" + filepath.Join(dir, "nobody"))
