@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -19,7 +20,13 @@ func TestMain(m *testing.M) { harness.Main(m) }
 type gate struct {
 	*harness.Server
 	*world
-	tokens []string
+	mu     sync.Mutex
+	tokens []token
+}
+
+type token struct {
+	text string
+	made time.Time
 }
 
 func open(t *testing.T) *gate {
@@ -46,32 +53,40 @@ func open(t *testing.T) *gate {
 			t.Fatalf("connection add %s: %s%s", connection, e.Out, e.Errors)
 		}
 	}
-	g := &gate{Server: s, world: w}
-	for i := range customers {
-		g.tokens = append(g.tokens, s.Token(t, harness.Site, person(i), harness.Lived(0, 14*time.Minute))) // a slow machine needs minutes
+	return &gate{Server: s, world: w, tokens: make([]token, customers)}
+}
+
+// token is customer i's, renewed before it is over.
+func (g *gate) token(t *testing.T, i int) string {
+	i = (i%customers + customers) % customers
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if k := &g.tokens[i]; time.Since(k.made) > 5*time.Minute {
+		*k = token{g.Token(t, harness.Site, person(i), harness.Lived(0, 14*time.Minute)), time.Now()}
 	}
-	return g
+	return g.tokens[i].text
 }
 
 // act asks for an action as customer i, and confirms where that is asked for.
 func (g *gate) act(t *testing.T, i int, action string, args map[string]any) harness.Acted {
-	token := g.tokens[(i%customers+customers)%customers]
-	got := g.Act(t, harness.Site, token, action, args, "")
+	got := g.Act(t, harness.Site, g.token(t, i), action, args, "")
 	if got.Code == "confirmation_required" {
-		got = g.Act(t, harness.Site, token, action, args, got.Pending)
+		got = g.Act(t, harness.Site, g.token(t, i), action, args, got.Pending)
 	}
 	return got
 }
 
 // each runs f for the numbers below n, some at a time; with -short for every
 // fiftieth.
-func each(n int, f func(i int)) (asked int) {
+func each(n int, f func(i int)) (asked int) { return eachOf(n, 8, f) }
+
+func eachOf(n, together int, f func(i int)) (asked int) {
 	step := 1
 	if testing.Short() {
 		step = 50
 	}
 	var group sync.WaitGroup
-	places := make(chan struct{}, 8)
+	places := make(chan struct{}, together)
 	for i := 0; i < n; i += step {
 		asked++
 		places <- struct{}{}
@@ -132,8 +147,10 @@ func TestEveryRecordIsItsCustomersAlone(t *testing.T) {
 			want := nameless(missing)
 			foreign := 0
 			var mu sync.Mutex
+			first, second := rotation(t)
+			attacked, attacking := map[int]bool{}, map[int]bool{}
 			own := each(r.records, func(i int) {
-				others := []int{i + 1, i + customers/2}
+				others := []int{i + first, i + second}
 				for _, other := range others {
 					got := g.act(t, other, r.action, r.args(i))
 					if got.Status != 404 || !bytes.Equal(nameless(got), want) {
@@ -153,8 +170,95 @@ func TestEveryRecordIsItsCustomersAlone(t *testing.T) {
 				mu.Lock()
 				defer mu.Unlock()
 				foreign += len(others)
+				attacked[i%customers] = true
+				for _, other := range others {
+					attacking[other%customers] = true
+				}
 			})
+			if !testing.Short() && (len(attacked) != customers || len(attacking) != customers) {
+				t.Errorf("%d customers' records were asked for, by %d others; want all %d", len(attacked), len(attacking), customers)
+			}
 			t.Logf("%d records as their customer, %d times as another", own, foreign)
+		})
+	}
+}
+
+// rotation is how far from a record's customer the two others are who ask for
+// it: every day two others, so that in time everybody asks for everybody's.
+func rotation(t *testing.T) (first, second int) {
+	day := int(time.Now().Unix() / 86400)
+	if set := os.Getenv("VOUCHSAFE_MATRIX_ROTATION"); set != "" {
+		if _, err := fmt.Sscan(set, &day); err != nil {
+			t.Fatal(err)
+		}
+	}
+	first, second = 1+day%(customers-1), 1+(day+customers/2)%(customers-1)
+	t.Logf("VOUCHSAFE_MATRIX_ROTATION=%d: others are %d and %d further", day, first, second)
+	return first, second
+}
+
+// For every record, every other customer: 499 for each of the shop's orders and
+// the airline's reservations. It takes long, so it is run when asked for.
+func TestEveryRecordAgainstEverybodyElse(t *testing.T) {
+	which := os.Getenv("VOUCHSAFE_MATRIX")
+	if which == "" {
+		t.Skip("VOUCHSAFE_MATRIX=order.lookup, trip.show or all asks for every record as every other customer")
+	}
+	g := open(t)
+	for _, r := range rows {
+		if r.change(0) != "" || which != "all" && which != r.action {
+			continue
+		}
+		t.Run(r.action, func(t *testing.T) {
+			want := nameless(g.act(t, 1, r.action, r.missing))
+			begun, wrong := time.Now(), 0
+			var mu sync.Mutex
+			asked := eachOf(r.records, 48, func(i int) {
+				for further := 1; further < customers; further++ {
+					if got := g.act(t, i+further, r.action, r.args(i)); got.Status != 404 || !bytes.Equal(nameless(got), want) {
+						mu.Lock()
+						if wrong++; wrong < 10 {
+							t.Errorf("customer %d asks for %v: %d %s\nwant, as of a missing one: %s", i+further, r.args(i), got.Status, got.Raw, want)
+						}
+						mu.Unlock()
+					}
+				}
+				if got := g.act(t, i, r.action, r.args(i)); got.Status != 200 {
+					t.Errorf("its own customer asks for %v: %d %s", r.args(i), got.Status, got.Raw)
+				}
+			})
+			t.Logf("%d records, each as %d other customers: %d questions in %v, %d answered otherwise than of a missing one", asked, customers-1, asked*(customers-1), time.Since(begun).Round(time.Second), wrong)
+		})
+	}
+}
+
+// What the outside system sees of a question for somebody else's record is what
+// it sees of one that does not exist: the same calls in the same order, for
+// every action that takes a record.
+func TestForeignAsksWhatMissingAsks(t *testing.T) {
+	g := open(t)
+	for _, r := range rows {
+		t.Run(r.action, func(t *testing.T) {
+			const asker, owner = 7, 11
+			plain := func(args map[string]any, calls []string) []string {
+				var pairs []string
+				for name, value := range args {
+					pairs = append(pairs, fmt.Sprint(value), "<"+name+">")
+				}
+				for i, call := range calls {
+					calls[i] = strings.NewReplacer(pairs...).Replace(call)
+				}
+				return calls
+			}
+			var missing, foreign harness.Acted
+			forMissing := plain(r.missing, g.during(func() { missing = g.act(t, asker, r.action, r.missing) }))
+			forForeign := plain(r.args(owner), g.during(func() { foreign = g.act(t, asker, r.action, r.args(owner)) }))
+			if !slices.Equal(forMissing, forForeign) || len(forMissing) == 0 {
+				t.Errorf("asked for a missing record:\n%s\nand for somebody else's:\n%s", strings.Join(forMissing, "\n"), strings.Join(forForeign, "\n"))
+			}
+			if missing.Status != foreign.Status || len(missing.Raw) != len(foreign.Raw) || !bytes.Equal(nameless(missing), nameless(foreign)) {
+				t.Errorf("of a missing record: %d %s\nof somebody else's: %d %s", missing.Status, missing.Raw, foreign.Status, foreign.Raw)
+			}
 		})
 	}
 }

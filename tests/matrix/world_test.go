@@ -43,6 +43,8 @@ type world struct {
 	*httptest.Server
 	mu      sync.Mutex
 	changed map[string]int // by method and path, and what the body names
+	watched bool           // what is asked is written down
+	asked   []string       // by method and path, while watched
 }
 
 func newWorld(t testing.TB) *world {
@@ -50,7 +52,14 @@ func newWorld(t testing.TB) *world {
 	mux := http.NewServeMux()
 	w.shop(mux)
 	w.airline(mux)
-	w.Server = httptest.NewServer(mux)
+	w.Server = httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		w.mu.Lock()
+		if w.watched {
+			w.asked = append(w.asked, r.Method+" "+r.URL.RequestURI())
+		}
+		w.mu.Unlock()
+		mux.ServeHTTP(rw, r)
+	}))
 	t.Cleanup(w.Close)
 	return w
 }
@@ -59,6 +68,18 @@ func (w *world) changes(what string) int {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.changed[what]
+}
+
+// during is what is asked while f runs.
+func (w *world) during(f func()) []string {
+	w.mu.Lock()
+	w.watched, w.asked = true, nil
+	w.mu.Unlock()
+	f()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.watched = false
+	return w.asked
 }
 
 func (w *world) total() (n int) {
