@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -197,6 +198,29 @@ func (o *odd) count(what string) int {
 	return o.calls[what]
 }
 
+// maxGrowth bounds what a misbehaving system makes gate and provider take at
+// once, together: well below what it sends them.
+const maxGrowth = 48 << 20
+
+// memory is how much memory processes hold by a line of their status, in bytes;
+// 0 where there is no /proc.
+func memory(t *testing.T, pids []int, line string) (bytes int) {
+	t.Helper()
+	for _, pid := range pids {
+		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+		if err != nil {
+			return 0
+		}
+		_, rest, _ := strings.Cut(string(b), "\n"+line+":")
+		var kib int
+		if _, err := fmt.Sscan(rest, &kib); err != nil {
+			t.Fatalf("%s of process %d: %v", line, pid, err)
+		}
+		bytes += kib << 10
+	}
+	return bytes
+}
+
 // However an outside system misbehaves, a request ends in one stable code and
 // one outcome record; a write is sent once; nothing follows a redirect; and the
 // gate is as well as before.
@@ -247,9 +271,19 @@ func TestMisbehavingSystems(t *testing.T) {
 		}
 		all = append(all, ended{action + " " + thing, got.Decision, want})
 	}
+	processes := append(harness.Children(t, s.PID()), s.PID())
 	for _, m := range ways {
+		begun := memory(t, processes, "VmRSS")
+		for _, pid := range processes {
+			os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", pid), []byte("5"), 0) // the peak starts anew
+		}
 		ask("odd.read", m.name, m.read)
 		ask("odd.write", m.name, m.write)
+		if grown := memory(t, processes, "VmHWM") - begun; grown > maxGrowth {
+			t.Errorf("%s: gate and provider took %d MiB more for it, want at most %d", m.name, grown>>20, maxGrowth>>20)
+		} else if strings.Contains(m.name, "100-mb") || strings.Contains(m.name, "bomb") {
+			t.Logf("%s: gate and provider took %.1f MiB more for it", m.name, float64(grown)/(1<<20))
+		}
 		if n := o.count("POST " + m.name); n != 1 {
 			t.Errorf("the write of %s was sent %d times", m.name, n)
 		}
