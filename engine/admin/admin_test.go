@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
@@ -206,5 +207,61 @@ func TestLedger(t *testing.T) {
 	}
 	if n := log.uses(); n != 14+1+2+2 {
 		t.Errorf("%d uses on record, want 19", n)
+	}
+}
+
+// Whoever knocks with what is no token is on record by where they are: once in
+// a Window with the number, however many they are at once, and however many
+// places they are in.
+func TestRefusedCredentials(t *testing.T) {
+	ctx, now, log := context.Background(), &clock{start}, &acts{}
+	l := admin.NewLedger(log, now.Now)
+	knock := func(source string) {
+		t.Helper()
+		if err := l.Record(ctx, admin.Use{Source: source, Code: "admin_token_invalid"}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 50 {
+		knock("192.0.2.1")
+	}
+	if len(log.list) != 1 {
+		t.Fatalf("%d acts of one source, want 1", len(log.list))
+	}
+	if a := log.list[0]; a.Kind != admin.KindRefused || a.By != "" || a.Object != "192.0.2.1" || a.Site != audit.GateSite || a.Code != "admin_token_invalid" || a.Uses != 1 || a.Route != "" {
+		t.Errorf("recorded %+v", a)
+	}
+	now.now = start.Add(admin.Window)
+	knock("192.0.2.1")
+	if len(log.list) != 2 || log.list[1].Uses != 50 {
+		t.Errorf("after the window: %+v", log.list[1:])
+	}
+	for i := range 10000 {
+		knock(fmt.Sprint("2001:db8:", i, "::/64"))
+	}
+	if n := len(log.list); n > 2+256 {
+		t.Errorf("%d acts of 10,000 sources", n)
+	}
+	if last := log.list[len(log.list)-1]; last.Object != admin.Elsewhere {
+		t.Errorf("those beyond the bound are of %q", last.Object)
+	}
+	log.full = true
+	if err := l.Record(ctx, admin.Use{Source: "192.0.2.9", Code: "admin_token_invalid"}); err != nil {
+		t.Errorf("one of many, which is only counted: %v", err)
+	}
+	now.now = start.Add(3 * admin.Window)
+	if err := l.Record(ctx, admin.Use{Source: "192.0.2.1", Code: "admin_token_invalid"}); engine.CodeOf(err) != engine.CodeAuditUnavailable {
+		t.Errorf("a refusal that is not on record: %v", err)
+	}
+	log.full = false
+	if err := l.Flush(ctx, true); err != nil {
+		t.Fatal(err)
+	}
+	if n := log.uses(); n != 50+1+10000+1+1 {
+		t.Errorf("%d on record, want 10053", n)
+	}
+	knock("198.51.100.7") // there is room for new ones again
+	if last := log.list[len(log.list)-1]; last.Object != "198.51.100.7" {
+		t.Errorf("after the windows, a source is called %q", last.Object)
 	}
 }

@@ -8,12 +8,17 @@ import (
 	"vouchsafe/engine/audit"
 )
 
-// KindUse is the kind of the acts that record the use of a token.
-const KindUse = "admin_token_used"
+// KindUse is the kind of the acts that record the use of a token, KindRefused of
+// those that record that something was shown which is none.
+const (
+	KindUse     = "admin_token_used"
+	KindRefused = "admin_token_refused"
+)
 
-// Use is one request that a token made.
+// Use is one request that a token made, or somebody without one.
 type Use struct {
 	Token  string // its name
+	Source string // where somebody is who showed no token that is known; then only Code is set besides
 	Method string
 	Route  string // the pattern, such as /v1/admin/decisions/:id
 	Site   string // that it was about; audit.GateSite for none in particular
@@ -28,9 +33,16 @@ type Recorder interface {
 	Act(ctx context.Context, a audit.Act) (id string, err error)
 }
 
-// Window is for how long reads that are alike are counted rather than recorded
-// one by one.
+// Window is for how long reads that are alike, and refusals of one source, are
+// counted rather than recorded one by one.
 const Window = 5 * time.Minute
+
+// maxSources bounds the sources that are told apart within a Window, so that
+// nobody fills the log by knocking; Elsewhere are all the others.
+const (
+	maxSources = 256
+	Elsewhere  = "elsewhere"
+)
 
 // maxOpen bounds the reads that are counted; what comes on top is recorded one
 // by one.
@@ -38,15 +50,16 @@ const maxOpen = 4096
 
 // Ledger puts on record how tokens are used: before the request is answered,
 // whatever changes something or is refused, and the first of reads that are
-// alike; the number of those that follow within Window with the next, or when
-// Flush finds that it has passed. A process that dies forgets how many, and
-// never that or what.
+// alike and of refusals of one source; the number of those that follow within
+// Window with the next, or when Flush finds that it has passed. A process that
+// dies forgets how many, and never that or what.
 type Ledger struct {
 	log   Recorder
 	clock func() time.Time
 
-	mu   sync.Mutex
-	open map[Use]*tally
+	mu      sync.Mutex
+	open    map[Use]*tally
+	sources int // that are in open
 }
 
 type tally struct {
@@ -59,11 +72,17 @@ func NewLedger(log Recorder, clock func() time.Time) *Ledger {
 	return &Ledger{log: log, clock: clock, open: map[Use]*tally{}}
 }
 
+// counted reports a use of which those that are alike are counted.
+func (u *Use) counted() bool { return u.Source != "" || u.Method == "GET" && u.Code == "" }
+
 // Record puts a use on record. An error means that it is not.
 func (l *Ledger) Record(ctx context.Context, u Use) error {
 	now, more := l.clock(), 0
-	if u.Method == "GET" && u.Code == "" {
+	if u.counted() {
 		l.mu.Lock()
+		if u.Source != "" && l.open[u] == nil && l.sources >= maxSources {
+			u.Source = Elsewhere
+		}
 		seen := l.open[u]
 		if seen != nil && now.Sub(seen.since) < Window {
 			seen.more++
@@ -73,26 +92,48 @@ func (l *Ledger) Record(ctx context.Context, u Use) error {
 		if seen != nil {
 			more = seen.more
 		}
-		l.mu.Unlock()
-	}
-	if err := l.write(ctx, u, now, more+1); err != nil {
-		return err
-	}
-	if u.Method == "GET" && u.Code == "" {
-		l.mu.Lock()
-		if seen := l.open[u]; seen != nil {
-			seen.since, seen.more = now, max(0, seen.more-more)
-		} else if len(l.open) < maxOpen {
-			l.open[u] = &tally{since: now}
+		if u.Source != "" {
+			// Noted before it is written, so that many at once are one act.
+			l.note(u, now, more)
 		}
 		l.mu.Unlock()
 	}
-	return nil
+	err := l.write(ctx, u, now, more+1)
+	if !u.counted() || err != nil && u.Source == "" {
+		return err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch {
+	case u.Source == "":
+		l.note(u, now, more)
+	case err != nil:
+		if seen := l.open[u]; seen != nil {
+			seen.more += more + 1 // to be counted with the next
+		}
+	}
+	return err
+}
+
+// note begins a window, in which more were recorded.
+func (l *Ledger) note(u Use, now time.Time, more int) {
+	if seen := l.open[u]; seen != nil {
+		seen.since, seen.more = now, max(0, seen.more-more)
+	} else if len(l.open) < maxOpen || u.Source != "" {
+		l.open[u] = &tally{since: now}
+		if u.Source != "" {
+			l.sources++
+		}
+	}
 }
 
 func (l *Ledger) write(ctx context.Context, u Use, now time.Time, uses int) error {
-	_, err := l.log.Act(ctx, audit.Act{Time: now.UTC(), Site: u.Site, By: u.Token, Kind: KindUse,
-		Subject: u.Subject, Object: u.Object, Route: u.Method + " " + u.Route, Code: u.Code, Uses: uses})
+	act := audit.Act{Time: now.UTC(), Site: u.Site, By: u.Token, Kind: KindUse,
+		Subject: u.Subject, Object: u.Object, Route: u.Method + " " + u.Route, Code: u.Code, Uses: uses}
+	if u.Source != "" {
+		act = audit.Act{Time: now.UTC(), Site: audit.GateSite, Kind: KindRefused, Object: u.Source, Code: u.Code, Uses: uses}
+	}
+	_, err := l.log.Act(ctx, act)
 	return err
 }
 
@@ -109,6 +150,9 @@ func (l *Ledger) Flush(ctx context.Context, all bool) error {
 			due[u] = t.more
 		}
 		delete(l.open, u)
+		if u.Source != "" {
+			l.sources--
+		}
 	}
 	l.mu.Unlock()
 	var failed error
@@ -123,6 +167,9 @@ func (l *Ledger) Flush(ctx context.Context, all bool) error {
 			t.more += uses
 		} else {
 			l.open[u] = &tally{since: now, more: uses}
+			if u.Source != "" {
+				l.sources++
+			}
 		}
 		l.mu.Unlock()
 	}

@@ -68,7 +68,7 @@ type Act struct {
 	Time    time.Time `json:"time"`
 	Site    string    `json:"site"`
 	// By is who: the name of an admin token, or "socket" for whoever could
-	// open the admin socket.
+	// open the admin socket; "" for somebody who showed what is no token.
 	By   string `json:"by"`
 	Kind string `json:"kind"` // such as "revocation"
 	// Subject and TokenID are whom or what it was done to, where it was.

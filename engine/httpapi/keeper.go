@@ -3,6 +3,7 @@ package httpapi
 import (
 	"context"
 	"net/http"
+	"net/netip"
 	"slices"
 
 	"vouchsafe/engine/admin"
@@ -120,6 +121,8 @@ func (x *exchange) admit() error {
 		token, found = x.route.only.tokens.Find(shown)
 	}
 	if !found {
+		// It is refused whether or not that can be recorded.
+		_ = x.route.only.ledger.Record(x.r.Context(), admin.Use{Source: network(x.r), Code: codeAdminInvalid})
 		return &problem{code: codeAdminInvalid, detail: "That is not a token of this server's admin side, or not any more."}
 	}
 	x.admin = AdminCaller{&token}
@@ -136,6 +139,20 @@ func (x *exchange) admit() error {
 		return err
 	}
 	return refused
+}
+
+// network is where a request comes from, in words: an IPv4 address, or the 64 bits
+// of IPv6 that one customer usually has.
+func network(r *http.Request) string {
+	ap, err := netip.ParseAddrPort(r.RemoteAddr)
+	if err != nil {
+		return admin.Elsewhere
+	}
+	addr := ap.Addr().WithZone("").Unmap()
+	if addr.Is4() {
+		return addr.String()
+	}
+	return netip.PrefixFrom(addr, 64).Masked().String()
 }
 
 // useSite is the site that a request of the admin side is about.

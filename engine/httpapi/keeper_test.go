@@ -9,6 +9,7 @@ import (
 
 	"vouchsafe/engine"
 	"vouchsafe/engine/admin"
+	"vouchsafe/engine/audit"
 	"vouchsafe/engine/gate"
 	"vouchsafe/engine/httpapi"
 )
@@ -86,6 +87,24 @@ func TestAdminOverTCP(t *testing.T) {
 			}
 		}
 		want(t, name+" changing something", over(h, "POST", "/v1/admin/sites/demo/things", shown), 401, code)
+	}
+
+	// All of which came from one place within five minutes.
+	acts, err := b.log.Acts(audit.GateSite, 100)
+	if err != nil {
+		t.Fatal(err)
+	}
+	refused := 0
+	for _, a := range acts {
+		if a.Kind == admin.KindRefused {
+			refused++
+			if a.Object != "192.0.2.1" || a.Code != "admin_token_invalid" || a.By != "" { // httptest's address
+				t.Errorf("recorded %+v", a)
+			}
+		}
+	}
+	if refused != 1 {
+		t.Errorf("%d acts say that what was shown is no token, want 1", refused)
 	}
 
 	const no, forbidden, notFound = 403, "admin_forbidden", "not_found"

@@ -101,7 +101,22 @@ func prepare(dir string) error {
 		"// Refresh is that of the disk that the tests put under bbolt.\nfunc Refresh(path string) error { return bbolt.Refresh(path) }\n"), 0o600); err != nil {
 		return err
 	}
-	overlay, err := json.Marshal(map[string]any{"Replace": map[string]string{filepath.Join(paths[2], "engine", "store", "cache_linux.go"): cache}})
+	// And a file of the log is soon full, so that the next is begun, and the old
+	// one sealed, in the middle of everything.
+	ours := func(pkg, name string) string { return filepath.Join(paths[2], "engine", pkg, name) }
+	log, err := os.ReadFile(ours("audit", "log.go"))
+	if err != nil {
+		return err
+	}
+	const full, soonFull = "defaultSegment    = 128 << 20", "defaultSegment    = 192 << 10"
+	if bytes.Count(log, []byte(full)) != 1 {
+		return fmt.Errorf("log.go is not what it was: %q is not in it once", full)
+	}
+	segments := filepath.Join(dir, "log.go")
+	if err := os.WriteFile(segments, bytes.Replace(log, []byte(full), []byte(soonFull), 1), 0o600); err != nil {
+		return err
+	}
+	overlay, err := json.Marshal(map[string]any{"Replace": map[string]string{ours("store", "cache_linux.go"): cache, ours("audit", "log.go"): segments}})
 	if err != nil {
 		return err
 	}

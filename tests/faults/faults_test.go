@@ -5,6 +5,7 @@ package faults_test
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -246,4 +247,54 @@ func (g *gate) losesNothing(t *testing.T) {
 	if lost := g.Metric(t, "vouchsafe_audit_lost_total"); lost != 0 {
 		t.Errorf("%v acknowledged records are missing", lost)
 	}
+}
+
+// Whatever moment the power goes at, also while the next file of the log is begun
+// or the old one is sealed: what was acknowledged is there, the log verifies, and
+// the gate starts again.
+func TestThePowerGoes(t *testing.T) {
+	rounds := 8
+	if testing.Short() {
+		rounds = 3
+	}
+	g, known, disk := start(t, harness.Config{}), witness.New(), witness.NewDisk()
+	for round := range rounds {
+		if round > 0 {
+			g.Restart()
+		}
+		stop := known.Load(t.Context(), t, g.Server)
+		files := g.segments(t)
+		// From the moment that a file is begun the old one is being sealed.
+		await(t, "another file of the log", func() bool { return g.segments(t) > files })
+		time.Sleep(rand.N(20 * time.Millisecond))
+		g.cutPower(t)
+		stop()
+		g.Verify(t)
+		disk.Read(g.Audit(t))
+		known.Check(t, disk, g.Shop.Calls())
+		if t.Failed() {
+			t.Fatalf("in round %d", round+1)
+		}
+	}
+	g.Restart()
+	g.losesNothing(t)
+	if code := g.Stop(); code != 0 {
+		t.Errorf("the server ended with status %d", code)
+	}
+	g.Verify(t)
+	all := witness.NewDisk()
+	all.Read(g.Audit(t))
+	known.Check(t, all, g.Shop.Calls())
+	all.CheckSettled(t)
+	t.Logf("%d files, %d decisions on disk, %d calls and %d writes at the shop; %s", g.segments(t), len(all.Entries), g.Shop.Count(), len(g.Shop.Writes()), known)
+}
+
+// segments is how many files the log has.
+func (g *gate) segments(t *testing.T) int {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(g.Data, "audit", "*.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(files)
 }

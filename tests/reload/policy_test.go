@@ -12,6 +12,7 @@ import (
 	"sync"
 	"testing"
 
+	"vouchsafe/policies"
 	"vouchsafe/tests/harness"
 )
 
@@ -270,4 +271,28 @@ func TestPoliciesArePulledAndGoStale(t *testing.T) {
 	server.set(first, false)
 	g.until("the policy is current again", func() bool { return g.asks(g.token()) == "" })
 	g.until("all is well", func() bool { return len(g.degraded()) == 0 })
+}
+
+// That a policy need not hold a site to its tier is on record for that site,
+// before anything is served, at every start.
+func TestAWaivedTierIsOnRecord(t *testing.T) {
+	t.Parallel()
+	shipped, err := policies.FS.ReadFile("data.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := harness.Start(t, harness.Config{Policies: map[string]string{"data.yaml": string(shipped) + "\nwaive: {tier: [" + harness.FreeSite + "]}\n"}})
+	for starts := 1; ; starts++ {
+		if acts := s.Admin(t, "/v1/admin/sites/"+harness.FreeSite+"/acts"); strings.Count(acts, `"kind":"tier_waiver"`) != starts || !strings.Contains(acts, `"by":"policy `) {
+			t.Errorf("after %d starts the acts of the site are %s", starts, acts)
+		}
+		if acts := s.Admin(t, "/v1/admin/sites/"+harness.Site+"/acts"); strings.Contains(acts, "tier_waiver") {
+			t.Errorf("the acts of the other site are %s", acts)
+		}
+		if starts == 2 {
+			return
+		}
+		s.Stop()
+		s.Restart()
+	}
 }
