@@ -178,3 +178,34 @@ func TestARecordInAnothersPlaceIsNotRead(t *testing.T) {
 		t.Errorf("site shop shows %s of site other, entry.Site %q", es[0].Decision.ID, es[0].Site)
 	}
 }
+
+// A file that is damaged under a running server is refused, and says so; it does
+// not end the server.
+func TestADamagedFileIsRefused(t *testing.T) {
+	l, dir := openLog(t)
+	record(t, l, "shop", "order.list", "u1", began)
+	file, err := os.OpenFile(filepath.Join(dir, "00000001.db"), os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	info, err := file.Stat()
+	if err != nil {
+		t.Fatal(err)
+	}
+	// All but its two meta pages.
+	if _, err := file.WriteAt(make([]byte, info.Size()-2*4096), 2*4096); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		d := &Decision{Decision: engine.Decision{ID: engine.NewID("d", began), Time: began}, Site: "shop", Input: question("{}")}
+		if err := l.Decision(context.Background(), d); engine.CodeOf(err) != engine.CodeAuditUnavailable {
+			t.Errorf("Decision in a damaged file: %v", err)
+		}
+	}
+	if err := l.Health(); err == nil {
+		t.Error("a damaged log is well")
+	} else {
+		t.Log(err)
+	}
+}

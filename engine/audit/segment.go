@@ -433,9 +433,14 @@ func (s *segment) close() error {
 
 // seal writes the index of a segment that takes no more records. It is then a
 // file that is only read.
-func (s *segment) seal() error {
+func (s *segment) seal() (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("sealing %s: the file is damaged: %v", filepath.Base(s.path), p)
+		}
+	}()
 	seals := map[string]seal{}
-	err := s.db.Update(func(tx *bbolt.Tx) error {
+	err = s.db.Update(func(tx *bbolt.Tx) error {
 		for site, p := range s.sites {
 			x := p.live
 			seals[site] = sealOf(p, x)

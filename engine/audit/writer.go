@@ -47,7 +47,13 @@ type staged struct {
 	forms   []form
 }
 
-func (l *Log) commit(batch []*store.Pending[*item]) error {
+// commit writes the batch. What bbolt panics at is an error of the file's.
+func (l *Log) commit(batch []*store.Pending[*item]) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("the file is damaged: %v", p)
+		}
+	}()
 	s := l.active()
 	if l.broken != nil || s.db == nil {
 		// Only this goroutine sets them.

@@ -70,9 +70,16 @@ func (db *DB) commit(batch []*pending) {
 	}
 }
 
-func (db *DB) update(batch []*pending) error {
+// update runs and commits the batch. What bbolt itself panics at is an error of
+// the file's.
+func (db *DB) update(batch []*pending) (err error) {
 	db.mu.RLock()
 	defer db.mu.RUnlock()
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("the file is damaged: %v", p)
+		}
+	}()
 	if db.bolt == nil || db.broken != nil {
 		return ErrBroken
 	}

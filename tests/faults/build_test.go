@@ -108,7 +108,7 @@ func prepare(dir string) error {
 	if err != nil {
 		return err
 	}
-	const full, soonFull = "defaultSegment    = 128 << 20", "defaultSegment    = 192 << 10"
+	const full, soonFull = "defaultSegment = 128 << 20", "defaultSegment = 192 << 10"
 	if bytes.Count(log, []byte(full)) != 1 {
 		return fmt.Errorf("log.go is not what it was: %q is not in it once", full)
 	}
