@@ -101,15 +101,15 @@ func (s *Sealer) named(ctx context.Context, site string, about engine.About, inp
 			}
 		})
 	}
-	return out, s.keys(ctx, out)
+	return out, s.keys(ctx, site, out)
 }
 
 // keys finds everybody's key; those that are new share a commit.
-func (s *Sealer) keys(ctx context.Context, people []someone) error {
+func (s *Sealer) keys(ctx context.Context, site string, people []someone) error {
 	errs := make([]error, min(len(people), maxNamed))
 	var wg sync.WaitGroup
 	for i := range errs {
-		wg.Go(func() { people[i].key, errs[i] = s.people.keyOf(ctx, people[i].person, personID{}) })
+		wg.Go(func() { people[i].key, errs[i] = s.people.keyOf(ctx, site, people[i].person, personID{}) })
 	}
 	wg.Wait()
 	return errors.Join(errs...)

@@ -91,10 +91,13 @@ type Log struct {
 
 	lost atomic.Int64
 
-	retaining sync.Mutex   // one retention at a time
-	replacing sync.RWMutex // held to put a file in another's place; read-held by who reads the files as one
-	using     sync.RWMutex // read-held from when a person's key is taken until what it enciphers is on disk
-	step      func(string) // of retention, for tests
+	retaining   sync.Mutex   // one retention at a time
+	replacing   sync.RWMutex // held to put a file in another's place; read-held by who reads the files as one
+	using       sync.RWMutex // read-held from when a person's key is taken until what it enciphers is on disk
+	step        func(string) // of retention, for tests
+	foreign     bool         // people's keys were made for a log that this one does not go on from
+	foreignOnce sync.Once
+	stated      map[string]*statedDrop // by site, the newest act of retention; retention's alone
 }
 
 // Open opens or makes the log in the folder dir.
@@ -108,7 +111,7 @@ func Open(dir string, o Options) (_ *Log, err error) {
 	if o.People == "" {
 		o.People = filepath.Join(filepath.Dir(dir), "people.db")
 	}
-	l := &Log{dir: dir, o: o, changed: make(chan struct{}), ending: map[string]bool{}, noted: map[string]noted{}, unsigned: map[string]time.Time{},
+	l := &Log{dir: dir, o: o, changed: make(chan struct{}), ending: map[string]bool{}, noted: map[string]noted{}, unsigned: map[string]time.Time{}, stated: map[string]*statedDrop{},
 		bufs: sync.Pool{New: func() any { b := make([]byte, 0, 2048); return &b }}}
 	defer func() {
 		if err != nil {
@@ -143,6 +146,7 @@ func Open(dir string, o Options) (_ *Log, err error) {
 		return nil, err
 	}
 	l.sealer = Sealer{l.people}
+	l.people.place = l.place
 	for i, n := range numbers {
 		if err := l.openOne(n, i == len(numbers)-1); err != nil {
 			return nil, err
@@ -575,7 +579,7 @@ func (l *Log) keyOfDecision(ctx context.Context, site string, o Outcome) (*perso
 			return k, nil
 		}
 	}
-	return l.people.keyOf(ctx, l.people.hash(byDay, site, day(o.Time)), personID{})
+	return l.people.keyOf(ctx, site, l.people.hash(byDay, site, day(o.Time)), personID{})
 }
 
 // recordedKey finds which key a decision is enciphered with.

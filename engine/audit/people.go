@@ -74,6 +74,8 @@ type people struct {
 	id   string    // of the file, "" without one: segments name it
 	seal tink.AEAD
 	macs sync.Pool // of hash.Hash
+	// place is how far a site's log is; nil without a log. See sweep.go.
+	place func(site string) (at logPlace, ok bool)
 
 	mu    sync.RWMutex
 	era   int // counts erasures: what was read before one is not cached after it
@@ -209,7 +211,7 @@ func day(t time.Time) string { return t.UTC().Format(time.DateOnly) }
 
 // keyOf returns a person's key, made durable first when it is new. address,
 // when it is not zero, is a mailbox that a verified token says is theirs.
-func (p *people) keyOf(ctx context.Context, person, address personID) (*personKey, error) {
+func (p *people) keyOf(ctx context.Context, site string, person, address personID) (*personKey, error) {
 	p.mu.RLock()
 	k, ok := p.known.get(person)
 	if ok && address != (personID{}) {
@@ -225,7 +227,7 @@ func (p *people) keyOf(ctx context.Context, person, address personID) (*personKe
 		return nil, err
 	}
 	if k == nil {
-		if k, err = p.make(ctx, person, address); err != nil {
+		if k, err = p.make(ctx, site, person, address); err != nil {
 			return nil, err
 		}
 	}
@@ -302,7 +304,11 @@ func sealedFor(id keyID, person personID) []byte {
 const maxAddresses = 64
 
 // make gives a person a key, or joins an address to the one they have.
-func (p *people) make(ctx context.Context, person, address personID) (k *personKey, err error) {
+func (p *people) make(ctx context.Context, site string, person, address personID) (k *personKey, err error) {
+	at, follows := logPlace{}, false
+	if p.place != nil {
+		at, follows = p.place(site)
+	}
 	err = p.db.Commit(context.WithoutCancel(ctx), func(tx *bbolt.Tx) error {
 		k = nil // this may run twice
 		folk, err := tx.CreateBucketIfNotExists(peopleBucket)
@@ -326,6 +332,11 @@ func (p *people) make(ctx context.Context, person, address personID) (k *personK
 			}
 			if err := keys.Put(k.id[:], sealed); err != nil {
 				return err
+			}
+			if follows {
+				if err := p.noteSeen(tx, site, at); err != nil {
+					return err
+				}
 			}
 			entry = append([]byte{}, k.id[:]...)
 		}

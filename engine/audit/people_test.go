@@ -111,7 +111,7 @@ func keyOf(t *testing.T, l *Log, subject string) keyID {
 // A ciphertext deciphers in its own place alone.
 func TestCiphertextsDoNotMove(t *testing.T) {
 	l, _ := openLog(t)
-	k, err := l.people.keyOf(context.Background(), l.people.hash(bySubject, "shop", "u1"), personID{})
+	k, err := l.people.keyOf(context.Background(), "shop", l.people.hash(bySubject, "shop", "u1"), personID{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -70,36 +70,60 @@ func (l *Log) Retain(ctx context.Context, before map[string]time.Time, by string
 	l.retaining.Lock()
 	defer l.retaining.Unlock()
 	var out []Retained
+	var errs []error // of one site or file, which keep none of the others
 	due := map[*segment][]doomed{}
-	for _, site := range slices.Sorted(maps.Keys(before)) {
-		r := Retained{Site: site, Before: before[site].UTC()}
+	asked := map[string]time.Time{}
+	maps.Copy(asked, before)
+	for site := range l.stated {
+		if _, there := before[site]; !there {
+			asked[site] = time.Time{} // what was announced is gone through with
+		}
+	}
+	for _, site := range slices.Sorted(maps.Keys(asked)) {
+		at, asked := before[site]
+		r := Retained{Site: site, Before: at.UTC()}
 		ds, err := l.doomed(ctx, &r, hold)
 		if err != nil {
-			return out, fmt.Errorf("looking for what is too old of site %s: %w", site, err)
+			errs = append(errs, fmt.Errorf("looking for what is too old of site %s: %w", site, err))
+			continue
 		}
 		if len(ds) > 0 && !dry {
 			drop, err := l.announce(ctx, &r, by, ds)
 			if err != nil {
-				return out, fmt.Errorf("recording what is to be dropped of site %s: %w", site, err)
+				errs = append(errs, fmt.Errorf("recording what is to be dropped of site %s: %w", site, err))
+				continue
 			}
 			for _, d := range ds {
 				d.p = &portion{base: d.p.base, tree: d.p.tree, bare: true, drop: drop}
 				due[d.s] = append(due[d.s], d)
 			}
 		}
-		out = append(out, r)
+		if asked || len(ds) > 0 {
+			out = append(out, r)
+		}
 	}
 	l.at("announced")
+	failed := map[string]bool{} // sites of which a file could not be written anew
 	for _, s := range slices.SortedFunc(maps.Keys(due), func(a, b *segment) int { return int(a.number) - int(b.number) }) {
 		if err := ctx.Err(); err != nil {
-			return out, err
+			return out, errors.Join(append(errs, err)...)
+		}
+		if slices.ContainsFunc(due[s], func(d doomed) bool { return failed[d.site] }) {
+			// The oldest go first, or what is left would have a hole.
+			due[s] = slices.DeleteFunc(due[s], func(d doomed) bool { return failed[d.site] })
+			if len(due[s]) == 0 {
+				continue
+			}
 		}
 		if err := l.strip(s, due[s]); err != nil {
-			return out, fmt.Errorf("dropping records of %s: %w", segmentName(s.number), err)
+			errs = append(errs, fmt.Errorf("dropping records of %s: %w", segmentName(s.number), err))
+			for _, d := range due[s] {
+				failed[d.site] = true
+			}
 		}
 	}
-	if dry {
-		return out, nil
+	if dry || len(errs) > 0 {
+		return out, errors.Join(errs...)
 	}
 	return out, l.sweepKeys(ctx)
 }
@@ -126,14 +150,28 @@ func (l *Log) doomed(ctx context.Context, r *Retained, hold Hold) (out []doomed,
 			return nil, err
 		}
 	}
+	announced := uint64(0) // what was, and was then kept from going, goes first
+	if st := l.stated[r.Site]; st != nil {
+		announced = st.drop.End
+	}
 	for _, s := range segments {
 		l.mu.RLock()
 		p, sealed := s.sites[r.Site], s.sealed
+		young := p != nil && p.live != nil && p.live.span.last >= r.Before.UnixNano()
 		l.mu.RUnlock()
 		if p == nil || p.bare || p.end() == p.from() {
 			continue
 		}
-		if !sealed || p.span.last >= r.Before.UnixNano() {
+		if !sealed {
+			if !young {
+				r.Held = segmentName(s.number) + " could not be sealed yet"
+			}
+			break
+		}
+		if p.span.last >= r.Before.UnixNano() && p.end() > announced {
+			if last := time.Unix(0, p.span.last); last.After(time.Now().Add(aheadGrace)) {
+				r.Held = fmt.Sprintf("one of the records %d to %d is dated %s: nothing goes before that is too old", p.from(), p.end()-1, last.UTC().Format(time.RFC3339))
+			}
 			break
 		}
 		switch {
@@ -162,11 +200,16 @@ func (l *Log) doomed(ctx context.Context, r *Retained, hold Hold) (out []doomed,
 	return out, nil
 }
 
+// aheadGrace is how far ahead of the clock a record may be dated before that is
+// said to be what holds a retention.
+const aheadGrace = 24 * time.Hour
+
 // needed reads a part that is old enough through and says why it must stay, ""
 // when it need not: what does not verify is evidence, and from a decision whose
 // outcome is due something is yet to follow.
 func (l *Log) needed(ctx context.Context, s *segment, site string, p *portion, wanted []string) (why string, err error) {
 	open := map[string]bool{}
+	span := stretch{math.MaxInt64, math.MinInt64}
 	err = s.view(func(tx *bbolt.Tx) error {
 		b := tx.Bucket([]byte(recordsPrefix + site))
 		if b == nil {
@@ -199,6 +242,7 @@ func (l *Log) needed(ctx context.Context, s *segment, site string, p *portion, w
 				why = fmt.Sprintf("record %d is not as it was written: `vouchsafe audit verify` says more", t.size)
 				return nil
 			}
+			span.first, span.last = min(span.first, f.time), max(span.last, f.time)
 			switch {
 			case f.kind == KindDecision && f.flags&flagAllow != 0 && f.flags&flagAsked == 0:
 				open[string(f.id)] = true
@@ -213,6 +257,10 @@ func (l *Log) needed(ctx context.Context, s *segment, site string, p *portion, w
 		}
 		if t.size != p.end() || !slices.Equal(t.peaks, p.tree.peaks) {
 			why = "its records are not those that were sealed: `vouchsafe audit verify` says more"
+		} else if span != p.span {
+			// Nothing but the records says how old they are.
+			why = fmt.Sprintf("%s says of records %d to %d that they are of another time than they are: `vouchsafe audit verify` says more",
+				segmentName(s.number), p.from(), p.end()-1)
 		}
 		return nil
 	})
@@ -234,6 +282,10 @@ func (l *Log) needed(ctx context.Context, s *segment, site string, p *portion, w
 
 // announce puts on record, under a signed checkpoint, what is to be dropped.
 func (l *Log) announce(ctx context.Context, r *Retained, by string, ds []doomed) (*Drop, error) {
+	if st := l.stated[r.Site]; st != nil && st.drop.End >= r.End {
+		r.Act = st.act // and it is not carried out yet
+		return &st.drop, nil
+	}
 	last := ds[len(ds)-1].p
 	d := Drop{Site: r.Site, From: r.From, End: r.End, First: r.First, Last: r.Last, Root: last.tree.root()}
 	if was := l.dropped(r.Site); was != nil {
@@ -257,7 +309,43 @@ func (l *Log) announce(ctx context.Context, r *Retained, by string, ds []doomed)
 	if _, err = l.Checkpoint(ctx, r.Site); err != nil {
 		return nil, err
 	}
+	l.stated[r.Site] = &statedDrop{r.Act, d}
 	return &d, nil
+}
+
+// statedDrop is what an act of retention says.
+type statedDrop struct {
+	act  string
+	drop Drop
+}
+
+// recallDrop finds the newest act of retention in the log that is signed for what
+// the log holds. Where nothing is gone it is looked for in the two newest files:
+// an act that was not carried out yet is there.
+func (l *Log) recallDrop(site string, ends map[uint64]*tree, bare bool) (*statedDrop, error) {
+	parts := l.parts(site)
+	for i := len(parts) - 1; i >= 0 && (bare || i >= len(parts)-2); i-- {
+		seqs, err := l.places(site, &parts[i], term{termAct, 0})
+		if err != nil {
+			return nil, err
+		}
+		var found *statedDrop
+		err = kept(parts[i].each(site, seqs, func(f *form) error {
+			a, ok := actOf(f)
+			if !ok {
+				return nil
+			}
+			d, err := parseDrop(site, a.Statement, l.Public())
+			if t := ends[d.End]; err == nil && d.End <= f.seq && t != nil && t.root() == d.Root && (found == nil || d.End > found.drop.End) {
+				found = &statedDrop{a.ID, d}
+			}
+			return nil
+		}))
+		if err != nil || found != nil {
+			return found, err
+		}
+	}
+	return nil, nil
 }
 
 // dropped is the newest statement that the log holds of a site's dropped records.
@@ -293,6 +381,16 @@ func (l *Log) checkDropped() error {
 				return fmt.Errorf("records %d to %d of site %s were taken out from behind older ones: retention does not do that", p.from(), p.end()-1, site)
 			}
 			stated, bare = append(stated, p.drop), p.end()
+		}
+		st, err := l.recallDrop(site, ends, bare > 0)
+		if err != nil {
+			return err
+		}
+		if bare > 0 && (st == nil || st.drop.End < bare) {
+			return fmt.Errorf("the first %d records of site %s are gone, and no act on record says that retention dropped them", bare, site)
+		}
+		if st != nil {
+			l.stated[site] = st
 		}
 		for _, d := range stated {
 			if t := ends[d.End]; t == nil || t.root() != d.Root {

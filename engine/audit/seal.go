@@ -183,15 +183,15 @@ func (s *Sealer) visitor(ctx context.Context, site string, about engine.About, s
 	p := s.people
 	if about.Subject == "" {
 		if about.Email != "" {
-			return p.keyOf(ctx, p.hash(byEmail, site, foldAddress(about.Email)), personID{})
+			return p.keyOf(ctx, site, p.hash(byEmail, site, foldAddress(about.Email)), personID{})
 		}
-		return p.keyOf(ctx, p.hash(byDay, site, day(at)), personID{})
+		return p.keyOf(ctx, site, p.hash(byDay, site, day(at)), personID{})
 	}
 	var address personID
 	if about.Email != "" && !about.Unverified {
 		address = p.hash(byEmail, site, foldAddress(about.Email))
 	}
-	return p.keyOf(ctx, subject, address)
+	return p.keyOf(ctx, site, subject, address)
 }
 
 // outcome appends the stored form of o. of finds the key of whom its decision is

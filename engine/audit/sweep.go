@@ -3,11 +3,14 @@ package audit
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 
 	"go.etcd.io/bbolt"
+	"golang.org/x/mod/sumdb/tlog"
 
 	"vouchsafe/engine/store"
 )
@@ -35,6 +38,9 @@ func (l *Log) sweepKeys(ctx context.Context) error {
 	}
 	done, err := l.people.swept()
 	if err != nil || maps.Equal(done, gone) {
+		return err
+	}
+	if ours, err := l.followsPeople(); err != nil || !ours {
 		return err
 	}
 	for after := (keyID{}); ; {
@@ -70,18 +76,141 @@ func (l *Log) sweep(ctx context.Context, unused map[keyID]personID) error {
 			break
 		}
 	}
-	// Nobody has a key in hand now that is not in a record yet. Whoever comes next
-	// gets another.
-	l.using.Lock()
-	_, err := l.keysUsed(ctx, at, seen)
-	if err == nil && len(unused) > 0 {
-		err = l.people.disown(ctx, unused)
+	going := map[keyID]personID{}
+	for len(unused) > 0 {
+		// A few at a time: everybody waits.
+		few := map[keyID]personID{}
+		for id, person := range unused {
+			if few[id] = person; len(few) == disownedAtOnce {
+				break
+			}
+		}
+		if err := l.disown(ctx, few, unused, at, seen); err != nil {
+			return err
+		}
+		for id, person := range few {
+			if _, still := unused[id]; still {
+				delete(unused, id)
+				going[id] = person
+			}
+		}
 	}
-	l.using.Unlock()
-	if err != nil || len(unused) == 0 {
+	if len(going) == 0 {
+		return nil
+	}
+	return l.people.destroy(ctx, going)
+}
+
+// disownedAtOnce is how many keys are taken from whose they are while everybody
+// waits.
+const disownedAtOnce = 2048
+
+// disown takes a few keys from whose they are. Nobody has one in hand then that is
+// not in a record yet; whoever comes next gets another. Those that turn out to be
+// needed leave unused.
+func (l *Log) disown(ctx context.Context, few, unused map[keyID]personID, at map[string]uint64, seen func([]byte)) error {
+	l.using.Lock()
+	defer l.using.Unlock()
+	if _, err := l.keysUsed(ctx, at, seen); err != nil {
 		return err
 	}
-	return l.people.destroy(ctx, unused)
+	for id := range few {
+		if _, still := unused[id]; !still {
+			delete(few, id)
+		}
+	}
+	if len(few) == 0 {
+		return nil
+	}
+	return l.people.disown(ctx, few, unused)
+}
+
+// logPlace is how far a site's log was when a key was made. Keys are swept only
+// with the log that they were made for: with another, such as an older one that
+// was put in its place for a while, those of its newer records would go.
+type logPlace struct {
+	size uint64
+	root tlog.Hash
+}
+
+var seenPrefix = []byte("seen/")
+
+// noteSeen notes how far a site's log is, as a key is made for it.
+func (p *people) noteSeen(tx *bbolt.Tx, site string, at logPlace) error {
+	b, err := tx.CreateBucketIfNotExists(masterBucket)
+	if err != nil {
+		return err
+	}
+	key := append(bytes.Clone(seenPrefix), site...)
+	if was := b.Get(key); len(was) == 8+treeHashSize && binary.BigEndian.Uint64(was) > at.size {
+		return nil
+	}
+	return b.Put(key, append(seqKey(at.size), at.root[:]...))
+}
+
+// seen is how far each site's log was when a key was last made for it.
+func (p *people) seen() (map[string]logPlace, error) {
+	out := map[string]logPlace{}
+	err := p.db.View(func(tx *bbolt.Tx) error {
+		b := tx.Bucket(masterBucket)
+		if b == nil {
+			return nil
+		}
+		c := b.Cursor()
+		for k, v := c.Seek(seenPrefix); bytes.HasPrefix(k, seenPrefix); k, v = c.Next() {
+			if len(v) != 8+treeHashSize {
+				return errors.New("the file of people's keys does not say which log it is for")
+			}
+			out[string(k[len(seenPrefix):])] = logPlace{binary.BigEndian.Uint64(v), tlog.Hash(v[8:])}
+		}
+		return nil
+	})
+	return out, err
+}
+
+// follows reports whether a site's log goes on from a place.
+func (l *Log) follows(site string, at logPlace) (bool, error) {
+	if _, end := l.Range(site); end < at.size {
+		return false, nil
+	}
+	if at.size == 0 {
+		return true, nil
+	}
+	root, err := tlog.TreeHash(int64(at.size), l.hashReader(site))
+	return root == at.root, err
+}
+
+// followsPeople reports whether the log goes on from where it was when keys were
+// last made.
+func (l *Log) followsPeople() (bool, error) {
+	seen, err := l.people.seen()
+	for site, at := range seen {
+		ours, followErr := l.follows(site, at)
+		if followErr != nil || !ours {
+			return false, followErr
+		}
+	}
+	return err == nil, err
+}
+
+// place is how far a site's log is. ok is false in a log that does not go on from
+// where it was when keys were last made, and that does not speak for them.
+func (l *Log) place(site string) (at logPlace, ok bool) {
+	l.foreignOnce.Do(func() {
+		if ours, err := l.followsPeople(); err != nil || !ours {
+			l.foreign = true
+		}
+	})
+	if l.foreign {
+		return at, false
+	}
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	at.root = (&tree{}).root()
+	if p := l.active().sites[site]; p != nil {
+		at = logPlace{p.end(), p.tree.root()}
+	}
+	return at, true
 }
 
 // keysUsed calls seen with the id of each key that a record needs, from the
@@ -174,7 +303,8 @@ func (p *people) keysAfter(after keyID, n int) (keys map[keyID]personID, last ke
 // disown takes keys from whose they are, so that nothing more is enciphered with
 // them. Somebody who has an address that others have typed keeps theirs, and it
 // is taken out of keys: by them the address is known to be erased with them.
-func (p *people) disown(ctx context.Context, keys map[keyID]personID) error {
+func (p *people) disown(ctx context.Context, keys, going map[keyID]personID) error {
+	var kept []keyID
 	err := p.db.Commit(ctx, func(tx *bbolt.Tx) error {
 		folk := tx.Bucket(peopleBucket)
 		if folk == nil {
@@ -185,8 +315,9 @@ func (p *people) disown(ctx context.Context, keys map[keyID]personID) error {
 			if len(entry) < keyIDSize || keyID(entry[:keyIDSize]) != id {
 				continue // it is nobody's already
 			}
-			if p.addressNeeded(folk, entry, keys) {
+			if p.addressNeeded(folk, entry, going) {
 				delete(keys, id)
+				kept = append(kept, id)
 				continue
 			}
 			if err := folk.Delete(person[:]); err != nil {
@@ -195,6 +326,9 @@ func (p *people) disown(ctx context.Context, keys map[keyID]personID) error {
 		}
 		return nil
 	})
+	for _, id := range kept {
+		delete(going, id)
+	}
 	p.forget()
 	return err
 }
