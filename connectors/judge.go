@@ -163,7 +163,7 @@ func (r *reader) judgeWrite(a *action) {
 			r.failAt(a.resource[res.Argument], "%s: resource: without %q nothing would say whose record is changed; make the argument required, or use pinned.email or pinned.subject in the request", def.Name, res.Argument)
 		}
 	}
-	if !theirs && len(r.errs) == before {
+	if !theirs && len(r.errs) == before && q.path != nil {
 		r.failAt(q.line, "%s: nothing in the request is the customer's: send an argument that resource proves, or use pinned.email or pinned.subject", def.Name)
 	}
 	if p.records != nil && !p.owns() {

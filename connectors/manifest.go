@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"maps"
 	"net/http"
 	"regexp"
 	"slices"
@@ -171,8 +172,12 @@ func (r *reader) readAction(at pair, m *Manifest) *action {
 		line: at.at.Line, resource: map[string]int{}, notRecord: map[string]int{}}
 	var request, operation, args, steps, follow, response *yaml.Node
 	seen := r.keys(at.value, at.key, map[string]func(*yaml.Node){
-		"title":    func(n *yaml.Node) { def.Title = r.text(n, "title") },
-		"personal": func(n *yaml.Node) { def.Personal = r.boolean(n, "personal") },
+		"title": func(n *yaml.Node) { def.Title = r.text(n, "title") },
+		"personal": func(n *yaml.Node) {
+			before := len(r.errs)
+			// What cannot be read is judged as what has more rules.
+			def.Personal = r.boolean(n, "personal") || len(r.errs) > before
+		},
 		"risk": func(n *yaml.Node) {
 			var err error
 			if def.Risk, err = engine.ParseRisk(r.text(n, "risk")); err != nil {
@@ -222,7 +227,7 @@ func (r *reader) readAction(at pair, m *Manifest) *action {
 	}
 	def.Args = r.readArgs(args, def, a.line)
 	s := surroundings{idempotency: m.idempotency, personal: def.Personal || !seen["personal"], writes: a.writes(), args: def.Args}
-	isNative := m.Kind != "" && m.Kind != KindREST && m.Kind != KindKnowledge
+	isNative := slices.ContainsFunc(r.kinds, func(k *Kind) bool { return k.Name == m.Kind })
 	switch {
 	case response == nil:
 	case isNative:
@@ -284,6 +289,7 @@ func (r *reader) readArgs(n *yaml.Node, def *engine.Action, line int) *engine.Ar
 	if def.Personal && def.Risk != engine.Read {
 		closeObjects(source, false)
 	}
+	r.nearKeywords(n, source)
 	schema, err := engine.CompileArgs(source)
 	if err != nil {
 		r.failAt(line, "%s: args: %s", def.Name, schemaPlace.ReplaceAllString(strings.ReplaceAll(err.Error(), "\n", " "), "#"))
@@ -298,6 +304,36 @@ func (r *reader) readArgs(n *yaml.Node, def *engine.Action, line int) *engine.Ar
 		}
 	}
 	return schema
+}
+
+// schemaKeywords are those of JSON Schema 2020-12 that a slip of the finger may
+// be meant for. Others are left as they are, as the standard has it.
+var schemaKeywords = []string{
+	"type", "properties", "required", "pattern", "format", "minLength", "maxLength", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum",
+	"multipleOf", "items", "prefixItems", "minItems", "maxItems", "uniqueItems", "contains", "enum", "const", "default", "title", "description", "examples",
+	"additionalProperties", "patternProperties", "propertyNames", "minProperties", "maxProperties", "dependentRequired", "dependentSchemas",
+	"allOf", "anyOf", "oneOf", "not", "if", "then", "else", "unevaluatedProperties", "unevaluatedItems",
+}
+
+// nearKeywords finds what is nearly a keyword of a schema and is none: the
+// standard would have it ignored, and with it what it was to demand.
+func (r *reader) nearKeywords(n *yaml.Node, schema any) {
+	m, ok := schema.(map[string]any)
+	if !ok {
+		return
+	}
+	for _, key := range slices.Sorted(maps.Keys(m)) {
+		if !slices.Contains(schemaKeywords, key) && !strings.HasPrefix(key, "$") && !strings.HasPrefix(key, "x-") {
+			if hint := nearest(key, schemaKeywords); hint != "" {
+				r.failf(n, "args: %q is no keyword of JSON Schema%s", key, hint)
+			}
+		}
+	}
+	properties, _ := m["properties"].(map[string]any)
+	for _, name := range slices.Sorted(maps.Keys(properties)) {
+		r.nearKeywords(n, properties[name])
+	}
+	r.nearKeywords(n, m["items"])
 }
 
 func (r *reader) readResource(n *yaml.Node, a *action) {

@@ -108,7 +108,7 @@ func TestManifestNearMisses(t *testing.T) {
 		{"duplicate key", "risk: read\n    args", "risk: read\n    risk: write\n    args", `m.yaml:7: order.lookup: "risk" is there twice, first on line 6`},
 		{"duplicate action", "shop.hours:", "order.lookup:", `"order.lookup" is there twice`},
 		{"two documents", "  shop.hours:", "---\n  shop.hours:", "one document"},
-		{"wrong type", "personal: true\n    risk: read", "personal: \"yes\"\n    risk: read", "personal must be true or false, not a text"},
+		{"wrong type", "personal: true\n    risk: read", "personal: \"yes\"\n    risk: read", "personal must be true or false, without quotes, not a text"},
 		{"title of a number", "title: Say when we are open", "title: 7", "title must be a text, not a number"},
 		{"no title", "    title: Say when we are open\n", "", "shop.hours: title is missing"},
 		{"personal not said", "    personal: false\n", "", "shop.hours: personal is missing"},

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -53,7 +54,7 @@ func (r *reader) document(src []byte) *yaml.Node {
 		if errors.Is(err, io.EOF) {
 			r.failAt(1, "the file is empty")
 		} else {
-			r.errs = append(r.errs, fmt.Errorf("%s: %s", r.file, strings.TrimPrefix(err.Error(), "yaml: ")))
+			r.errs = append(r.errs, errors.New(r.file+placed(strings.TrimPrefix(err.Error(), "yaml: "))))
 		}
 		return nil
 	}
@@ -67,6 +68,27 @@ func (r *reader) document(src []byte) *yaml.Node {
 		return nil
 	}
 	return doc.Content[0]
+}
+
+// yamlLine is the place in an error of the YAML library.
+var yamlLine = regexp.MustCompile(`^line (\d+): `)
+
+// placed is an error of the YAML library after the file's name, as those of ours
+// are, with what it mostly comes from.
+func placed(problem string) string {
+	hint := ""
+	switch {
+	case strings.Contains(problem, "cannot start any token"):
+		hint = " (is there a tab? lines are indented with spaces)"
+	case strings.Contains(problem, "did not find expected"):
+		hint = " (is a bracket or a quotation mark missing? a text that holds { } [ ] , : # or quotation marks stands in quotes)"
+	case strings.Contains(problem, "mapping values are not allowed"):
+		hint = " (a text that holds a colon stands in quotes)"
+	}
+	if m := yamlLine.FindStringSubmatch(problem); m != nil {
+		return ":" + m[1] + ": " + strings.TrimPrefix(problem, m[0]) + hint
+	}
+	return ": " + problem + hint
 }
 
 // deref follows an alias to what it stands for.
@@ -153,7 +175,7 @@ func (r *reader) keys(n *yaml.Node, what string, known map[string]func(*yaml.Nod
 func (r *reader) text(n *yaml.Node, what string) string {
 	n = deref(n)
 	if n.Kind != yaml.ScalarNode || n.ShortTag() != "!!str" {
-		r.failf(n, "%s must be a text, not %s", what, kindOf(n))
+		r.failf(n, "%s must be a text, not %s%s", what, kindOf(n), unquoted(n))
 		return ""
 	}
 	if strings.TrimSpace(n.Value) == "" {
@@ -166,10 +188,21 @@ func (r *reader) text(n *yaml.Node, what string) string {
 func (r *reader) scalar(n *yaml.Node, what string) string {
 	n = deref(n)
 	if n.Kind != yaml.ScalarNode || n.ShortTag() == "!!null" {
-		r.failf(n, "%s must be a text or a number, not %s", what, kindOf(n))
+		r.failf(n, "%s must be a text or a number, not %s%s", what, kindOf(n), unquoted(n))
 		return ""
 	}
 	return n.Value
+}
+
+// unquoted is a hint at a template that YAML takes for a mapping.
+func unquoted(n *yaml.Node) string {
+	if n.Kind == yaml.MappingNode && n.Style&yaml.FlowStyle != 0 && len(n.Content) == 2 && n.Content[1].ShortTag() == "!!null" {
+		return fmt.Sprintf(" (did you mean %q, in quotes?)", "{"+n.Content[0].Value+"}")
+	}
+	if n.Kind == yaml.MappingNode && n.Style&yaml.FlowStyle != 0 {
+		return " (an expression that begins with { stands in quotes)"
+	}
+	return ""
 }
 
 // boolean reads true or false.
@@ -177,7 +210,7 @@ func (r *reader) boolean(n *yaml.Node, what string) bool {
 	n = deref(n)
 	var b bool
 	if n.Kind != yaml.ScalarNode || n.ShortTag() != "!!bool" || n.Decode(&b) != nil {
-		r.failf(n, "%s must be true or false, not %s", what, kindOf(n))
+		r.failf(n, "%s must be true or false, without quotes, not %s", what, kindOf(n))
 	}
 	return b
 }
@@ -249,6 +282,18 @@ func (r *reader) jsonAt(n *yaml.Node, what string, depth int) any {
 // finger away, else the names there are.
 func suggest(got string, names []string) string {
 	slices.Sort(names)
+	if hint := nearest(got, names); hint != "" {
+		return hint
+	}
+	if len(names) == 0 {
+		return ""
+	}
+	return " (there is " + strings.Join(names, ", ") + ")"
+}
+
+// nearest returns " (did you mean ...?)" when one of the names is a slip of the
+// finger away, else "".
+func nearest(got string, names []string) string {
 	best, nearest := "", 3
 	for _, name := range names {
 		if d := distance(strings.ToLower(got), strings.ToLower(name)); d < nearest && d < len(name) {
@@ -258,10 +303,7 @@ func suggest(got string, names []string) string {
 	if best != "" {
 		return fmt.Sprintf(" (did you mean %q?)", best)
 	}
-	if len(names) == 0 {
-		return ""
-	}
-	return " (there is " + strings.Join(names, ", ") + ")"
+	return ""
 }
 
 // distance is the number of single-letter edits between two words, a swap of

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"maps"
 	"net/url"
 	"regexp"
@@ -88,15 +89,13 @@ func (r *reader) readRequest(n *yaml.Node, s surroundings) *request {
 			switch q.method {
 			case "GET", "POST", "PUT", "PATCH", "DELETE", "":
 			default:
-				r.failf(n, "method: %q is not GET, POST, PUT, PATCH or DELETE", q.method)
+				r.failf(n, "method: %q is not GET, POST, PUT, PATCH or DELETE%s", q.method, nearest(q.method, []string{"GET", "POST", "PUT", "PATCH", "DELETE"}))
 			}
 		},
 		"path":  func(n *yaml.Node) { r.readPath(n, q, s) },
 		"query": func(n *yaml.Node) { r.readQuery(n, q, s) },
 		"body": func(n *yaml.Node) {
-			var err error
-			if q.body, err = compileJQ(r.text(n, "body")); err != nil {
-				r.failf(n, "body: %v", err)
+			if q.body = r.jq(n, "body"); q.body == nil {
 				return
 			}
 			q.bodyLine, q.use = n.Line, useOf(q.body.query, s.owned())
@@ -239,7 +238,12 @@ func (r *reader) readQuery(n *yaml.Node, q *request, s surroundings) {
 // connection's base URL.
 func checkPathTemplate(source string) error {
 	literal := templateBraces.ReplaceAllString(source, "x")
+	colon := colonSegment.FindStringSubmatch(source)
 	switch {
+	case strings.Contains(source, "{{"):
+		return errors.New("a variable stands in single braces, as in /orders/{order_id}")
+	case colon != nil:
+		return fmt.Errorf("write {%s} for :%s", colon[1], colon[1])
 	case !strings.HasPrefix(source, "/"):
 		return errors.New(`must start with "/": the connection has the rest of the URL`)
 	case strings.HasPrefix(source, "//"):
@@ -258,6 +262,9 @@ func checkPathTemplate(source string) error {
 	}
 	return nil
 }
+
+// colonSegment is a variable as other languages write it.
+var colonSegment = regexp.MustCompile(`/:([A-Za-z][A-Za-z0-9_]*)(?:/|\?|$)`)
 
 // checkSegments refuses an encoded path with a segment that is empty or climbs.
 func checkSegments(path string) error {
@@ -317,6 +324,11 @@ func (r *reader) variables(n *yaml.Node, what string, vars []string, q *request,
 			continue
 		}
 		if s.args == nil { // its own problem is known already
+			continue
+		}
+		if name, ok := strings.CutPrefix(v, "args."); ok && s.args.Has(name) {
+			r.failf(n, "%s: outside of a body an argument goes by its name alone: {%s}", what, name)
+			used = append(used, name)
 			continue
 		}
 		if !s.args.Has(v) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -116,6 +117,9 @@ func (r *reader) readOwner(n *yaml.Node, p *response) {
 	r.failf(n, "owner: give one of email, subject, any_email and any_subject with its path, or {step: NAME, id: <path>}, or {below: NAME}")
 }
 
+// barePath is a path that lacks the dot it begins with.
+var barePath = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*(\[\])?(\.[A-Za-z_][A-Za-z0-9_]*(\[\])?)*$`)
+
 // jq reads a jq expression.
 func (r *reader) jq(n *yaml.Node, what string) *expression {
 	source := r.text(n, what)
@@ -124,6 +128,10 @@ func (r *reader) jq(n *yaml.Node, what string) *expression {
 	}
 	e, err := compileJQ(source)
 	if err != nil {
+		if barePath.MatchString(source) {
+			r.failf(n, "%s: not a jq expression (did you mean %q?)", what, "."+source)
+			return nil
+		}
 		r.failf(n, "%s: %v", what, err)
 		return nil
 	}

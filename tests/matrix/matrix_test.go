@@ -218,12 +218,20 @@ func TestEveryRecordAgainstEverybodyElse(t *testing.T) {
 		}
 		t.Run(r.action, func(t *testing.T) {
 			want := nameless(g.act(t, 1, r.action, r.missing))
-			begun, wrong := time.Now(), 0
+			begun, wrong, busy := time.Now(), 0, 0
 			var mu sync.Mutex
 			asked := eachOf(r.records/every, 48, func(nth int) {
 				i := nth * every
 				for further := 1; further < customers; further++ {
-					if got := g.act(t, i+further, r.action, r.args(i)); got.Status != 404 || !bytes.Equal(nameless(got), want) {
+					got := g.act(t, i+further, r.action, r.args(i))
+					for tries := 1; got.Code == "policy_error" && tries < 10; tries++ {
+						// Too busy for the policy's quarter of a second: denied, and asked again.
+						mu.Lock()
+						busy++
+						mu.Unlock()
+						got = g.act(t, i+further, r.action, r.args(i))
+					}
+					if got.Status != 404 || !bytes.Equal(nameless(got), want) {
 						mu.Lock()
 						if wrong++; wrong < 10 {
 							t.Errorf("customer %d asks for %v: %d %s\nwant, as of a missing one: %s", i+further, r.args(i), got.Status, got.Raw, want)
@@ -235,7 +243,7 @@ func TestEveryRecordAgainstEverybodyElse(t *testing.T) {
 					t.Errorf("its own customer asks for %v: %d %s", r.args(i), got.Status, got.Raw)
 				}
 			})
-			t.Logf("%d records, each as %d other customers: %d questions in %v, %d answered otherwise than of a missing one", asked, customers-1, asked*(customers-1), time.Since(begun).Round(time.Second), wrong)
+			t.Logf("%d records, each as %d other customers: %d questions in %v, %d answered otherwise than of a missing one (%d denied on a busy machine, and asked again)", asked, customers-1, asked*(customers-1), time.Since(begun).Round(time.Second), wrong, busy)
 		})
 	}
 }
