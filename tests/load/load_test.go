@@ -113,6 +113,14 @@ func TestLoad(t *testing.T) {
 		positive(t, got[soakSamples-1], "requests", "resident_bytes", "anonymous_bytes", "heap_bytes", "goroutines")
 	})
 
+	t.Run("the provider's memory is watched", func(t *testing.T) {
+		got := lines(t, "-server", server, "-dir", dir, "-hop", "-soak", "1s", "-connections", "2")
+		if len(got) != soakSamples+1 {
+			t.Fatalf("printed %d lines, want %d samples and the growth: %v", len(got), soakSamples, got)
+		}
+		positive(t, got[soakSamples-1], "requests", "provider_anonymous_bytes")
+	})
+
 	t.Run("nothing is left behind", func(t *testing.T) {
 		entries, err := os.ReadDir(dir)
 		if err != nil || len(entries) != 1 {

@@ -6,6 +6,7 @@
 //	go run ./tests/load -idle            # memory of the demo with nothing to do
 //	go run ./tests/load -soak 10m        # memory over ten minutes of load
 //	go run ./tests/load -hop             # a read through gate and provider, beside the upstream called directly
+//	go run ./tests/load -hop -soak 10m   # memory of both over ten minutes of such reads
 //
 // Each asks POST /v1/sites/{site}/decisions, where a decision is answered once
 // its token was verified and its record is on disk, or the peer's like of it.
@@ -131,11 +132,11 @@ func run(ctx context.Context, args []string, out, errs io.Writer) (err error) {
 			return err
 		}
 	}
-	if o.hop {
-		return hops(ctx, o, dir, p)
-	}
 	if o.soak > 0 {
 		return soak(ctx, o, dir, p)
+	}
+	if o.hop {
+		return hops(ctx, o, dir, p)
 	}
 	if o.idle {
 		return nil
@@ -208,9 +209,12 @@ func measure(ctx context.Context, targets []*target, o options) []result {
 		results[i].name = t.name
 		drive(ctx, t, o.connections, turn/2, false)
 	}
-	for range turns {
-		for i, t := range targets {
-			s := drive(ctx, t, o.connections, turn, true)
+	for n := range turns {
+		for i := range targets {
+			if n%2 == 1 { // what one leaves behind, the next one pays for
+				i = len(targets) - 1 - i
+			}
+			s := drive(ctx, targets[i], o.connections, turn, true)
 			results[i].total.add(s)
 			s.latencies = nil
 			results[i].turns = append(results[i].turns, s)

@@ -165,8 +165,10 @@ type memory struct {
 	anonymous int64 // without the pages of files, which the kernel takes back when it likes
 }
 
-func (p *process) memory() memory {
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
+func (p *process) memory() memory { return memoryOf(p.cmd.Process.Pid) }
+
+func memoryOf(pid int) memory {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
 		return memory{}
 	}

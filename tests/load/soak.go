@@ -66,17 +66,18 @@ type usage struct {
 	Anonymous  int64   `json:"anonymous_bytes"`
 	Heap       int64   `json:"heap_bytes"`
 	Goroutines int64   `json:"goroutines"`
+	Provider   int64   `json:"provider_anonymous_bytes,omitempty"` // when calls go through it
 }
 
 // soak drives the server alone and prints how its memory goes. The resident
 // memory holds pages of the growing audit log, which the kernel keeps as long as
 // nobody else wants the room; what must not grow is the rest.
 func soak(ctx context.Context, o options, dir string, p *printer) error {
-	own, err := startOurs(ctx, o.server, filepath.Join(dir, "ours"))
+	own, providerPID, stop, err := soaked(ctx, o, dir)
 	if err != nil {
 		return err
 	}
-	defer own.proc.stop()
+	defer stop()
 	began, total := time.Now(), sample{}
 	var seen []usage
 	for range soakSamples {
@@ -86,19 +87,46 @@ func soak(ctx context.Context, o options, dir string, p *printer) error {
 			return err
 		}
 		u.Seconds, u.Requests = time.Since(began).Seconds(), total.requests
+		its := ""
+		if providerPID != 0 {
+			u.Provider = memoryOf(providerPID).anonymous
+			its = fmt.Sprintf(" %6.1f MB the provider's", megabytes(u.Provider))
+		}
 		seen = append(seen, u)
-		p.line(u, "%7.1fs %9d requests %6d MB in memory %6.1f MB of it its own %6.1f MB heap %4d goroutines", u.Seconds, u.Requests,
-			u.Resident>>20, megabytes(u.Anonymous), megabytes(u.Heap), u.Goroutines)
+		p.line(u, "%7.1fs %9d requests %6d MB in memory %6.1f MB of it its own %6.1f MB heap %4d goroutines%s", u.Seconds, u.Requests,
+			u.Resident>>20, megabytes(u.Anonymous), megabytes(u.Heap), u.Goroutines, its)
 	}
 	first, last := seen[int(growthFrom*soakSamples)], seen[len(seen)-1]
 	p.line(struct {
 		Growth     int64 `json:"anonymous_growth_bytes"`
 		Heap       int64 `json:"heap_growth_bytes"`
 		Goroutines int64 `json:"goroutine_growth"`
-	}{last.Anonymous - first.Anonymous, last.Heap - first.Heap, last.Goroutines - first.Goroutines},
-		"grown since %.0fs: %.1f MB of its own memory, %.1f MB of heap, %d goroutines", first.Seconds,
-		megabytes(last.Anonymous-first.Anonymous), megabytes(last.Heap-first.Heap), last.Goroutines-first.Goroutines)
+		Provider   int64 `json:"provider_growth_bytes"`
+	}{last.Anonymous - first.Anonymous, last.Heap - first.Heap, last.Goroutines - first.Goroutines, last.Provider - first.Provider},
+		"grown since %.0fs: %.1f MB of its own memory, %.1f MB of heap, %d goroutines, %.1f MB of the provider's", first.Seconds,
+		megabytes(last.Anonymous-first.Anonymous), megabytes(last.Heap-first.Heap), last.Goroutines-first.Goroutines, megabytes(last.Provider-first.Provider))
 	return errors.Join(wrong([]result{{name: own.name, total: total}}), ctx.Err())
+}
+
+// soaked starts the server that is watched; with -hop its calls go through the
+// provider to an upstream, and the provider is watched too.
+func soaked(ctx context.Context, o options, dir string) (own *ours, providerPID int, stop func(), err error) {
+	if !o.hop {
+		if own, err = startOurs(ctx, o.server, filepath.Join(dir, "ours")); err != nil {
+			return nil, 0, nil, err
+		}
+		return own, 0, own.proc.stop, nil
+	}
+	upstream, err := startUpstream(ctx)
+	if err != nil {
+		return nil, 0, nil, err
+	}
+	h, err := startHopped(ctx, "gate", o.server, filepath.Join(dir, "gate"), upstream)
+	if err != nil {
+		upstream.proc.stop()
+		return nil, 0, nil, err
+	}
+	return h.ours, h.provider, func() { h.proc.stop(); upstream.proc.stop() }, nil
 }
 
 func megabytes(n int64) float64 { return float64(n) / (1 << 20) }
