@@ -11,8 +11,11 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 
 	"vouchsafe/engine/socket"
@@ -36,31 +39,77 @@ func inMemory(t *testing.T, pid int, secrets []string) map[string]bool {
 	}
 	defer mem.Close()
 	found := map[string]bool{}
-	read := 0
-	buf := make([]byte, 1<<20)
+	read := int64(0)
 	for line := range strings.Lines(string(maps)) {
-		var from, to uint64
+		var from, to int64
 		var mode string
-		if n, _ := fmt.Sscanf(line, "%x-%x %s", &from, &to, &mode); n != 3 || mode[0] != 'r' {
-			continue
-		}
-		const overlap = 256 // so that a secret across two reads is seen
-		for at := from; at < to; {
-			n, err := mem.ReadAt(buf[:min(uint64(len(buf)), to-at)], int64(at))
-			read += n
-			for _, s := range secrets {
-				if bytes.Contains(buf[:n], []byte(s)) {
-					found[s] = true
-				}
-			}
-			if err != nil && !errors.Is(err, io.EOF) || n <= overlap {
-				break // a region that is not backed by memory
-			}
-			at += uint64(n) - overlap
+		if n, _ := fmt.Sscanf(line, "%x-%x %s", &from, &to, &mode); n == 3 && mode[0] == 'r' {
+			read += search(mem, from, to, secrets, found)
 		}
 	}
 	if read < 1<<20 {
 		t.Fatalf("only %d bytes of process %d could be read", read, pid)
+	}
+	return found
+}
+
+// search looks for the secrets in a part of r, as far as it can be read, and
+// returns how much that was.
+func search(r io.ReaderAt, from, to int64, secrets []string, found map[string]bool) (read int64) {
+	const overlap = 256 // so that a secret across two reads is seen
+	buf := make([]byte, 1<<20)
+	for at := from; at < to; {
+		n, err := r.ReadAt(buf[:min(int64(len(buf)), to-at)], at)
+		read += int64(n)
+		for _, s := range secrets {
+			if bytes.Contains(buf[:n], []byte(s)) {
+				found[s] = true
+			}
+		}
+		if err != nil && !errors.Is(err, io.EOF) || n <= overlap {
+			break // a region that is not backed by memory
+		}
+		at += int64(n) - overlap
+	}
+	return read
+}
+
+// inCore reports which of the secrets stand in a core dump of a process, which
+// goes on running.
+func inCore(t *testing.T, pid int, secrets []string) map[string]bool {
+	t.Helper()
+	prefix := filepath.Join(t.TempDir(), "core")
+	out, err := exec.Command("gcore", "-o", prefix, strconv.Itoa(pid)).CombinedOutput()
+	var core *os.File
+	if err == nil {
+		core, err = os.Open(fmt.Sprintf("%s.%d", prefix, pid))
+	}
+	if err != nil {
+		if os.Geteuid() == 0 && os.Getenv("CI") != "" {
+			t.Fatalf("dumping the core of a process as root, with gcore of gdb: %v\n%s", err, out)
+		}
+		t.Skipf("dumping the core of a process needs gcore, of gdb: %v", err)
+	}
+	defer core.Close()
+	// Most of it is memory that was reserved and never used: a hole in the file.
+	const seekData, seekHole = 3, 4
+	found := map[string]bool{}
+	read := int64(0)
+	for end := int64(0); ; {
+		from, err := core.Seek(end, seekData)
+		if errors.Is(err, syscall.ENXIO) {
+			break // no more data
+		}
+		if err == nil {
+			end, err = core.Seek(from, seekHole)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		read += search(core, from, end, secrets, found)
+	}
+	if read < 1<<20 {
+		t.Fatalf("the core dump of process %d holds only %d bytes", pid, read)
 	}
 	return found
 }
@@ -139,6 +188,17 @@ func TestCredentialsAreElsewhere(t *testing.T) {
 	if found := inMemory(t, w.PID(), secrets); len(found) != 0 {
 		t.Errorf("the gate's memory holds %d of the credentials", len(found))
 	}
+	t.Run("core dump", func(t *testing.T) {
+		if testing.Short() {
+			t.Skip("it takes ten seconds")
+		}
+		if found := inCore(t, provider, secrets); len(found) != len(secrets) {
+			t.Errorf("the provider's core dump holds %d of %d keys; is the search any good?", len(found), len(secrets))
+		}
+		if found := inCore(t, w.PID(), secrets); len(found) != 0 {
+			t.Errorf("the gate's core dump holds %d of the credentials", len(found))
+		}
+	})
 	for _, pid := range []int{w.PID(), provider} {
 		for _, name := range []string{"environ", "cmdline"} {
 			b, err := os.ReadFile(fmt.Sprintf("/proc/%d/%s", pid, name))
