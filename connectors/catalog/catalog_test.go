@@ -430,54 +430,59 @@ func TestCalcom(t *testing.T) {
 	}
 }
 
-func TestHubSpot(t *testing.T) {
+// hubspot stands in for HubSpot, with a contact each for Alex and Sam.
+func hubspot(t testing.TB, sloppy bool) *standIn {
 	contacts := map[string]object{
 		alex.Email: {"id": "11", "properties": object{"email": alex.Email, "firstname": "of Alex", "phone": "1"}},
 		sam.Email:  {"id": "12", "properties": object{"email": sam.Email, "firstname": "of Sam", "phone": "2"}},
 		// HubSpot finds a contact by any of its addresses.
 		kim.Email: {"id": "12", "properties": object{"email": sam.Email, "firstname": "of Sam", "phone": "2"}},
 	}
-	tickets := map[string][]object{"11": {{"toObjectId": 501}, {"toObjectId": 502}}, "12": {{"toObjectId": 601}}}
+	tickets := map[string][]object{"11": {{"toObjectId": "501"}, {"toObjectId": "502"}}, "12": {{"toObjectId": "601"}}}
 	ticket := func(id, name string) object {
 		return object{"id": id, "properties": object{"subject": "Coat of " + name, "createdate": "2026-11-01T10:00:00Z", "closed_date": nil}}
 	}
-	for _, sloppy := range []bool{false, true} {
-		s := serve(t, sloppy, "Authorization", token, func(s *standIn, w http.ResponseWriter, r *http.Request) {
-			switch path := r.URL.Path; {
-			case r.Method == http.MethodGet && strings.HasPrefix(path, "/crm/v3/objects/contacts/"):
-				c, ok := contacts[strings.TrimPrefix(path, "/crm/v3/objects/contacts/")]
-				if !ok || r.URL.Query().Get("idProperty") != "email" {
-					missing(w)
-					return
-				}
-				reply(w, c)
-			case r.Method == http.MethodPatch:
-				in, _ := json.Marshal(bodyOf(r))
-				s.wrote("contact " + path[strings.LastIndex(path, "/")+1:] + " " + string(in))
-				reply(w, contacts[alex.Email])
-			case strings.HasPrefix(path, "/crm/v4/objects/contacts/"):
-				reply(w, object{"results": tickets[strings.Split(path, "/")[5]]})
-			case path == "/crm/v3/objects/tickets/batch/read":
-				var out []object
-				inputs, _ := bodyOf(r)["inputs"].([]any)
-				for _, in := range inputs {
-					id, _ := in.(object)["id"].(string)
-					out = append(out, ticket(id, map[byte]string{'5': "Alex", '6': "Sam"}[id[0]]))
-				}
-				if s.sloppy {
-					out = append(out, ticket("501", "Alex"), ticket("601", "Sam"))
-				}
-				reply(w, object{"results": out})
-			case path == "/crm/v3/objects/tickets":
-				in := bodyOf(r)
-				to, _ := json.Marshal(in["associations"])
-				s.wrote(fmt.Sprint("ticket ", in["properties"].(object)["subject"], " ", string(to)))
-				w.WriteHeader(http.StatusCreated)
-				reply(w, object{"id": "701"})
-			default:
+	return serve(t, sloppy, "Authorization", token, func(s *standIn, w http.ResponseWriter, r *http.Request) {
+		switch path := r.URL.Path; {
+		case r.Method == http.MethodGet && strings.HasPrefix(path, "/crm/v3/objects/contacts/"):
+			c, ok := contacts[strings.TrimPrefix(path, "/crm/v3/objects/contacts/")]
+			if !ok || r.URL.Query().Get("idProperty") != "email" {
 				missing(w)
+				return
 			}
-		})
+			reply(w, c)
+		case r.Method == http.MethodPatch:
+			in, _ := json.Marshal(bodyOf(r))
+			s.wrote("contact " + path[strings.LastIndex(path, "/")+1:] + " " + string(in))
+			reply(w, contacts[alex.Email])
+		case strings.HasPrefix(path, "/crm/v4/objects/contacts/"):
+			reply(w, object{"results": tickets[strings.Split(path, "/")[5]]})
+		case path == "/crm/v3/objects/tickets/batch/read":
+			var out []object
+			inputs, _ := bodyOf(r)["inputs"].([]any)
+			for _, in := range inputs {
+				id, _ := in.(object)["id"].(string)
+				out = append(out, ticket(id, map[byte]string{'5': "Alex", '6': "Sam"}[id[0]]))
+			}
+			if s.sloppy {
+				out = append(out, ticket("501", "Alex"), ticket("601", "Sam"))
+			}
+			reply(w, object{"results": out})
+		case path == "/crm/v3/objects/tickets":
+			in := bodyOf(r)
+			to, _ := json.Marshal(in["associations"])
+			s.wrote(fmt.Sprint("ticket ", in["properties"].(object)["subject"], " ", string(to)))
+			w.WriteHeader(http.StatusCreated)
+			reply(w, object{"id": "701"})
+		default:
+			missing(w)
+		}
+	})
+}
+
+func TestHubSpot(t *testing.T) {
+	for _, sloppy := range []bool{false, true} {
+		s := hubspot(t, sloppy)
 		of := func(id string) string {
 			return `ticket Late [{"to":{"id":"` + id + `"},"types":[{"associationCategory":"HUBSPOT_DEFINED","associationTypeId":16}]}]`
 		}

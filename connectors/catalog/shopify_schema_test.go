@@ -28,29 +28,38 @@ const (
 	schemaFile      = "package/dist/data/admin_2026-07.json.gz"
 )
 
-// shopifySchema fetches the schema into dir.
-func shopifySchema(ctx context.Context, dir string) (string, error) {
-	pack := exec.CommandContext(ctx, "npm", "pack", "--silent", schemaPackage)
+// published fetches a package of npm into dir, and is what its archive holds.
+func published(ctx context.Context, dir, name, integrity string) (*tar.Reader, error) {
+	pack := exec.CommandContext(ctx, "npm", "pack", "--silent", name)
 	pack.Dir = dir
 	if out, err := pack.CombinedOutput(); err != nil {
-		return "", errors.New("npm pack: " + string(out))
+		return nil, errors.New("npm pack: " + string(out))
 	}
 	archives, _ := filepath.Glob(filepath.Join(dir, "*.tgz"))
 	if len(archives) != 1 {
-		return "", errors.New("npm pack made no archive")
+		return nil, errors.New("npm pack made no archive")
 	}
 	archive, err := os.ReadFile(archives[0])
 	if err != nil {
-		return "", err
+		return nil, err
 	}
-	if sum := sha512.Sum512(archive); base64.StdEncoding.EncodeToString(sum[:]) != schemaIntegrity {
-		return "", errors.New("the package is not the one that was looked at")
+	if sum := sha512.Sum512(archive); base64.StdEncoding.EncodeToString(sum[:]) != integrity {
+		return nil, errors.New("the package is not the one that was looked at")
 	}
 	unzipped, err := gzip.NewReader(bytes.NewReader(archive))
 	if err != nil {
+		return nil, err
+	}
+	return tar.NewReader(unzipped), nil
+}
+
+// shopifySchema fetches the schema into dir.
+func shopifySchema(ctx context.Context, dir string) (string, error) {
+	files, err := published(ctx, dir, schemaPackage, schemaIntegrity)
+	if err != nil {
 		return "", err
 	}
-	for files := tar.NewReader(unzipped); ; {
+	for {
 		h, err := files.Next()
 		if err != nil {
 			return "", err
