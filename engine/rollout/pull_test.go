@@ -152,7 +152,7 @@ func TestWhatServersAnswer(t *testing.T) {
 	s := newServer(t)
 	s.serve(signed(with(nil), ""))
 	d := newDesk(t, nil)
-	d.options.Source = pulling(t, s, func(c *rollout.PullConfig) { c.Timeout = time.Second })
+	d.options.Source = pulling(t, s, func(c *rollout.PullConfig) { c.Timeout = 5 * time.Second })
 	d.options.MaxStaleness = time.Hour
 	d.mustStart()
 	other := signing
