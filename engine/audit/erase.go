@@ -139,8 +139,11 @@ func (l *Log) Erase(ctx context.Context, site, by string, who Person, forget fun
 	if what == "" {
 		return Erasure{}, errors.New("name a subject, an email or a name")
 	}
+	// One after the other, so that those before the newest are carried out.
+	l.erasing.Lock()
+	defer l.erasing.Unlock()
 	id := l.people.hash(what, site, value)
-	act, err := l.Act(ctx, Act{Time: time.Now().UTC(), Site: site, By: by, Kind: "erasure", Object: what + " " + hex.EncodeToString(id[:])})
+	act, err := l.Act(ctx, Act{Time: time.Now().UTC(), Site: site, By: by, Kind: kindErasure, Object: what + " " + hex.EncodeToString(id[:])})
 	if err != nil {
 		return Erasure{}, err
 	}
@@ -155,6 +158,16 @@ func (l *Log) Erase(ctx context.Context, site, by string, who Person, forget fun
 			elsewhere = fmt.Errorf("forgetting what waits of them: %w", err)
 		}
 	}
-	out.Keys, err = l.people.erase(ctx, id)
+	done := map[string]uint64{}
+	err = l.find(site, idTerm(act), func(f *form) error {
+		if string(f.id) == act {
+			done[site] = f.seq + 1
+		}
+		return nil
+	})
+	if err != nil {
+		elsewhere = errors.Join(elsewhere, err) // the next start does it again
+	}
+	out.Keys, err = l.people.erase(ctx, done, id)
 	return out, errors.Join(err, elsewhere)
 }

@@ -91,6 +91,7 @@ type Log struct {
 
 	lost atomic.Int64
 
+	erasing     sync.Mutex   // one erasure at a time
 	retaining   sync.Mutex   // one retention at a time
 	replacing   sync.RWMutex // held to put a file in another's place; read-held by who reads the files as one
 	using       sync.RWMutex // read-held from when a person's key is taken until what it enciphers is on disk
@@ -168,6 +169,9 @@ func Open(dir string, o Options) (_ *Log, err error) {
 	}
 	l.recallNotes()
 	l.written = l.lastWritten()
+	if err := l.eraseAgain(); err != nil {
+		return nil, err
+	}
 	l.group = store.NewGroup(o.Store, l.write, l.idle)
 	return l, nil
 }

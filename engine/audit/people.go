@@ -400,7 +400,10 @@ func (p *people) forget() {
 // erase destroys the keys of the people, and of the addresses that are known to
 // be theirs, and returns how many there were. The file is written anew: what
 // was in the old one is not left in free pages of it.
-func (p *people) erase(ctx context.Context, who ...personID) (int, error) {
+//
+// done is behind which act of each site named in it erasures are carried out then;
+// see again.go.
+func (p *people) erase(ctx context.Context, done map[string]uint64, who ...personID) (int, error) {
 	gone := map[personID]bool{}
 	lost := map[keyID]bool{}
 	err := p.db.Rewrite(ctx, func(from, to *bbolt.Tx) error {
@@ -426,8 +429,13 @@ func (p *people) erase(ctx context.Context, who ...personID) (int, error) {
 				lost[keyID(entry[:keyIDSize])] = true
 			}
 		}
+		if err := noteErased(to, done); err != nil {
+			return err
+		}
 		return store.CopyBuckets(from, to, func(bucket, key, value []byte) bool {
 			switch string(bucket) {
+			case string(masterBucket):
+				return !erasedNoted(key, done)
 			case string(keysBucket):
 				return len(key) != keyIDSize || !lost[keyID(key)]
 			case string(peopleBucket):

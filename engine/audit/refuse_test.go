@@ -111,7 +111,7 @@ func left(t *testing.T, args, emails string, erase ...string) string {
 	for _, e := range erase {
 		who = append(who, l.people.hash(byEmail, "shop", foldAddress(e)))
 	}
-	if _, err := l.people.erase(context.Background(), who...); err != nil {
+	if _, err := l.people.erase(context.Background(), nil, who...); err != nil {
 		t.Fatal(err)
 	}
 	e, err := l.Show(d.ID)
