@@ -91,6 +91,7 @@ type Log struct {
 
 	lost atomic.Int64
 
+	open        openFiles
 	erasing     sync.Mutex   // one erasure at a time
 	retaining   sync.Mutex   // one retention at a time
 	replacing   sync.RWMutex // held to put a file in another's place; read-held by who reads the files as one
@@ -229,6 +230,7 @@ func (l *Log) openOne(n uint64, last bool) error {
 	if err != nil {
 		return err
 	}
+	s.files = &l.open
 	if err := l.fits(s, last); err != nil {
 		return errors.Join(err, s.close())
 	}
@@ -368,6 +370,7 @@ func (l *Log) begin() error {
 	if err != nil {
 		return err
 	}
+	s.files = &l.open
 	l.mu.Lock()
 	l.segments = append(slices.Clip(l.segments), s)
 	l.mu.Unlock()

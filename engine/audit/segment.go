@@ -53,6 +53,7 @@ type segment struct {
 	o      store.Options
 	public ed25519.PublicKey
 	people string
+	files  *openFiles // nil for one that is looked at alone
 
 	mu   sync.Mutex
 	db   *bbolt.DB
@@ -369,6 +370,12 @@ func (s *segment) view(fn func(tx *bbolt.Tx) error) error {
 
 // take opens the file if need be, and keeps it open until done is called.
 func (s *segment) take() (db *bbolt.DB, done func(), err error) {
+	opened := false
+	defer func() {
+		if opened && s.files != nil {
+			s.files.opened(s)
+		}
+	}()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.db == nil {
@@ -380,6 +387,7 @@ func (s *segment) take() (db *bbolt.DB, done func(), err error) {
 			s.db = nil
 			return nil, nil, err
 		}
+		opened = true
 	}
 	if s.reading == nil {
 		s.reading = new(sync.WaitGroup)
