@@ -2,8 +2,10 @@ package provider
 
 import (
 	"context"
+	"encoding/base64"
 	"errors"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -257,6 +259,55 @@ func TestPermitKeysChangeWhileServing(t *testing.T) {
 	write(next.Public() + "\n")
 	holds("the key that was retired", old, voucher.ErrUnknownKey)
 	holds("the key that stayed", next, nil)
+}
+
+// Whoever has answered once in the provider's place, by whatever name, does not
+// keep the gate from finding the real one.
+func TestAPassingImpostor(t *testing.T) {
+	real := voucher.NewReader()
+	signer := newSigner()
+	keys, err := voucher.ParseKeys(signer.Public())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for title, name := range map[string]string{
+		"no name":              "",
+		"no key":               "impostor",
+		"a key of low order":   base64.RawURLEncoding.EncodeToString(make([]byte, 32)),
+		"another such key":     base64.RawURLEncoding.EncodeToString(append([]byte{1}, make([]byte, 31)...)),
+		"a key of their own":   voucher.NewReader().Audience(),
+		"much more than a key": strings.Repeat("A", 4096),
+	} {
+		var there atomic.Value
+		there.Store(name)
+		srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if there.Load() == real.Audience() {
+				if _, err := real.Verify(keys, r.Header.Get(headerVoucher), time.Now()); err == nil {
+					return
+				}
+			}
+			w.Header().Set(headerAudience, there.Load().(string))
+			refuse(w, http.StatusForbidden, &Error{Code: CodeVoucherAudience, NotSent: true}, "")
+		}))
+		key := filepath.Join(t.TempDir(), "proxy.key")
+		if err := os.WriteFile(key, []byte("vpx_0123456789012345678901234567"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		client, err := NewClient(srv.URL, key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		call := Call{Site: "demo", Connection: "shop", Method: "GET", Path: "/x"}
+		gate := gateClient{client, signer, time.Now}
+		if _, err := gate.Do(context.Background(), call); err == nil {
+			t.Errorf("%s: the impostor answered", title)
+		}
+		there.Store(real.Audience())
+		if _, err := gate.Do(context.Background(), call); err != nil {
+			t.Errorf("%s: the real provider is there, and the gate says %v", title, err)
+		}
+		srv.Close()
+	}
 }
 
 func TestClientSendsNothingWithoutAGrant(t *testing.T) {
