@@ -81,6 +81,20 @@ func (g *gate) mend(t *testing.T, points ...string) {
 // message is what a failpoint's error says.
 func message(point string) string { return "injected by " + point }
 
+// failures is how often something failed so far.
+func (g *gate) failures(t *testing.T) (n int) {
+	t.Helper()
+	resp, err := g.control.Get("http://disk/failures")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if _, err := fmt.Fscan(resp.Body, &n); err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
 // cutPower ends the process at once. What it had not synced is lost, or not.
 func (g *gate) cutPower(t *testing.T) {
 	t.Helper()
@@ -166,6 +180,10 @@ func TestTheDiskFails(t *testing.T) {
 				g.fail(t, f.where, f.points...)
 			} else {
 				bites()
+				// The gate tries again and again whether it can write, and must
+				// not spoil by that what the disk has.
+				before := g.failures(t)
+				await(t, "attempts to write again", func() bool { return g.failures(t) >= before+8 })
 			}
 			g.cutPower(t)
 			stop()
