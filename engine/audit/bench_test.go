@@ -24,6 +24,15 @@ func ordinary(i int) string {
 	return fmt.Sprintf(ordinaryInput, subject, i%500, i/4, i, i%500, subject)
 }
 
+// decider records the ordinary decision of each number.
+func decider(l *Log) func(i int) error {
+	return func(i int) error {
+		d := &Decision{Decision: engine.Decision{ID: engine.NewID("d", time.Now()), Time: time.Now(), Allow: true, Policy: "2ab01551d0a17893"},
+			Site: "shop", Input: question(ordinary(i))}
+		return l.Decision(context.Background(), d)
+	}
+}
+
 const callers = 128
 
 // BenchmarkDurable is decisions that 128 callers wait for; BenchmarkRaw, beside
@@ -34,11 +43,7 @@ func BenchmarkDurable(b *testing.B) {
 		b.Fatal(err)
 	}
 	defer l.Close()
-	decide := func(i int) error {
-		d := &Decision{Decision: engine.Decision{ID: engine.NewID("d", time.Now()), Time: time.Now(), Allow: true, Policy: "2ab01551d0a17893"},
-			Site: "shop", Input: question(ordinary(i))}
-		return l.Decision(context.Background(), d)
-	}
+	decide := decider(l)
 	for i := range 500 { // everybody's key
 		if err := decide(i); err != nil {
 			b.Fatal(err)
@@ -107,11 +112,7 @@ func BenchmarkHalfLoad(b *testing.B) {
 		b.Fatal(err)
 	}
 	defer l.Close()
-	decide := func(i int) error {
-		d := &Decision{Decision: engine.Decision{ID: engine.NewID("d", time.Now()), Time: time.Now(), Allow: true, Policy: "2ab01551d0a17893"},
-			Site: "shop", Input: question(ordinary(i))}
-		return l.Decision(context.Background(), d)
-	}
+	decide := decider(l)
 	for b.Loop() {
 		alone := make([]time.Duration, 500)
 		for i := range alone {
