@@ -131,6 +131,8 @@ func TestSessionRefuses(t *testing.T) {
 		"seen, with another payload":          {parts[0] + "." + encode(toJSON(t, ok)) + "." + parts[2], ErrInvalid},
 		"seen, its code changed":              {good[:len(good)-4] + "AAAA", ErrInvalid},
 		"seen, its code cut short":            {good[:len(good)-8], ErrInvalid},
+		"seen, with a line more":              {good + "\n", ErrInvalid},
+		"seen, with padding":                  {good + "=", ErrInvalid},
 		"seen, without a code":                {parts[0] + "." + parts[1] + ".", ErrInvalid},
 		"seen, without its end":               {parts[0] + "." + parts[1], ErrInvalid},
 		"its header alone":                    {parts[0], ErrInvalid},
