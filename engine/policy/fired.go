@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"sync"
 
 	"github.com/open-policy-agent/opa/v1/ast"
 	"github.com/open-policy-agent/opa/v1/topdown"
@@ -30,6 +31,13 @@ var notedBuiltins = map[string]*topdown.Builtin{
 		return iter(ast.InternedTerm(true))
 	}},
 }
+
+// notingCapabilities are those of policies, with what their rules note by.
+var notingCapabilities = sync.OnceValue(func() *ast.Capabilities {
+	c := *capabilities()
+	c.Builtins = append(slices.Clone(c.Builtins), noteFired)
+	return &c
+})
 
 // notedRule is a rule that brings answers about.
 type notedRule struct {

@@ -83,7 +83,7 @@ func (src *source) compile() (*Set, Problems) {
 	c := src.compiler()
 	modules := copyModules(src.modules)
 	noteRules(modules)
-	if c.WithBuiltins(map[string]*ast.Builtin{noteFired.Name: noteFired}).Compile(modules); c.Failed() {
+	if c.WithCapabilities(notingCapabilities()).Compile(modules); c.Failed() {
 		return nil, fromOPA("", c.Errors)
 	}
 	var problems Problems
