@@ -122,7 +122,7 @@ func TestRefusedBeforeAnythingIsDecrypted(t *testing.T) {
 		raw := string(b.Get(recordKey("demo", "shop")))
 		return b.Put(recordKey("demo", "shop"), []byte(strings.Replace(raw, `"value":"A`, `"value":"B`, 1)))
 	}
-	if err := errors.Join(s.db.Update(spoil), s.Close()); err != nil {
+	if err := errors.Join(s.db.Commit(t.Context(), spoil), s.Close()); err != nil {
 		t.Fatal(err)
 	}
 	r.again(t)

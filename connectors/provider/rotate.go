@@ -1,6 +1,7 @@
 package provider
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -10,6 +11,8 @@ import (
 	"github.com/tink-crypto/tink-go/v2/aead"
 	"github.com/tink-crypto/tink-go/v2/keyset"
 	bolt "go.etcd.io/bbolt"
+
+	"vouchsafe/engine/store"
 )
 
 // Rotation is what a rotation of the keys came to.
@@ -75,7 +78,7 @@ func (s *Store) addKey() error {
 		if master, err = createMasterKey(next); err != nil {
 			return err
 		}
-		if err := syncDir(filepath.Dir(next)); err != nil {
+		if err := store.SyncDir(filepath.Dir(next)); err != nil {
 			return fmt.Errorf("making a new master key: %w", err)
 		}
 	}
@@ -93,7 +96,7 @@ func (s *Store) placeMasterKey() error {
 	if err := os.Rename(nextKeyFile(s.key.File), s.key.File); err != nil {
 		return fmt.Errorf("the keyset is sealed with the new master key, which is not yet in its place: %w", err)
 	}
-	return syncDir(filepath.Dir(s.key.File))
+	return store.SyncDir(filepath.Dir(s.key.File))
 }
 
 // finishMasterKey opens a keyset that is sealed with the next master key
@@ -112,7 +115,7 @@ func (s *Store) finishMasterKey(stored []byte) (master []byte, box *sealing) {
 // reencrypt encrypts a batch of those credentials anew that another key than
 // the newest has sealed, and returns how many there were.
 func (s *Store) reencrypt() (n int, err error) {
-	err = s.db.Update(func(tx *bolt.Tx) error {
+	err = s.db.Commit(context.Background(), func(tx *bolt.Tx) error {
 		n = 0
 		old, err := s.notNewest(tx, rotateBatch)
 		if err != nil {
@@ -194,7 +197,7 @@ func (s *Store) replaceKeyset(manager *keyset.Manager, master []byte, check func
 	if err != nil {
 		return err
 	}
-	err = s.db.Update(func(tx *bolt.Tx) error {
+	err = s.db.Commit(context.Background(), func(tx *bolt.Tx) error {
 		if check != nil {
 			if err := check(tx); err != nil {
 				return err
@@ -208,13 +211,4 @@ func (s *Store) replaceKeyset(manager *keyset.Manager, master []byte, check func
 	s.master = master
 	s.box.Store(box)
 	return nil
-}
-
-// syncDir waits until a folder's entries are on disk.
-func syncDir(dir string) error {
-	f, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(f.Sync(), f.Close())
 }

@@ -2,10 +2,10 @@ package provider
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -14,7 +14,8 @@ import (
 
 	"github.com/tink-crypto/tink-go/v2/tink"
 	bolt "go.etcd.io/bbolt"
-	bolterrors "go.etcd.io/bbolt/errors"
+
+	"vouchsafe/engine/store"
 )
 
 // Errors of the store.
@@ -28,8 +29,8 @@ var (
 
 const (
 	storeFile     = "connections.db"
+	storeKind     = "connections"
 	recordVersion = 2
-	lockTimeout   = time.Second
 )
 
 var (
@@ -43,7 +44,7 @@ var (
 // bound to its connection and to where it may go: a stored one does not open
 // when its site, name, base URL, type or place is changed underneath it.
 type Store struct {
-	db     *bolt.DB
+	db     *store.DB
 	key    MasterKey
 	master []byte // the key itself; used only while the keys are rotated
 	// box seals with the newest key of the keyset and opens with any of them.
@@ -102,14 +103,11 @@ func newOpened(c Connection, cred Credential) *opened {
 // A store belongs to one process at a time, which the operating system sees to
 // even when that process is killed. ErrLocked says that another has it.
 func OpenStore(dir string, key MasterKey, createKey bool) (*Store, error) {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("making the provider's folder: %w", err)
+	db, err := store.Open(filepath.Join(dir, storeFile), storeKind, store.Options{})
+	if errors.Is(err, store.ErrHeld) {
+		return nil, ErrLocked
 	}
-	db, err := bolt.Open(filepath.Join(dir, storeFile), 0o600, &bolt.Options{Timeout: lockTimeout})
 	if err != nil {
-		if errors.Is(err, bolterrors.ErrTimeout) {
-			return nil, ErrLocked
-		}
 		return nil, fmt.Errorf("opening the connections: %w", err)
 	}
 	s := &Store{db: db, key: key, known: map[string]stored{}}
@@ -158,7 +156,7 @@ func (s *Store) Put(c Connection, cred Credential) error {
 		c.Created = time.Now().UTC()
 	}
 	c.Tokens = c.fresh(cred)
-	return s.db.Update(func(tx *bolt.Tx) error { return s.write(tx, c, cred) })
+	return s.db.Commit(context.Background(), func(tx *bolt.Tx) error { return s.write(tx, c, cred) })
 }
 
 // write seals a connection and stores it.
@@ -275,7 +273,7 @@ func (s *Store) Get(site, id string) (Connection, Credential, error) {
 
 // change rewrites a connection that is there, in one transaction.
 func (s *Store) change(site, id string, change func(*Connection, *Credential) error) error {
-	return s.db.Update(func(tx *bolt.Tx) error {
+	return s.db.Commit(context.Background(), func(tx *bolt.Tx) error {
 		sealed, err := read(tx, site, id)
 		if err != nil {
 			return err
@@ -321,7 +319,7 @@ func (s *Store) Remove(site, id string) error {
 		delete(s.known, string(recordKey(site, id)))
 		s.mu.Unlock()
 	}()
-	return s.db.Update(func(tx *bolt.Tx) error {
+	return s.db.Commit(context.Background(), func(tx *bolt.Tx) error {
 		b := tx.Bucket(bucketConnections)
 		if b.Get(recordKey(site, id)) == nil {
 			return ErrNoConnection

@@ -158,7 +158,7 @@ func TestCredentialIsBoundToItsConnection(t *testing.T) {
 			t.Fatal(err)
 		}
 		var id string
-		err := s.db.Update(func(tx *bolt.Tx) error {
+		err := s.db.Commit(t.Context(), func(tx *bolt.Tx) error {
 			b := tx.Bucket(bucketConnections)
 			var rec record
 			if err := json.Unmarshal(b.Get(recordKey("demo", "shop")), &rec); err != nil {

@@ -16,7 +16,7 @@ import (
 	"testing"
 	"time"
 
-	bolt "go.etcd.io/bbolt"
+	"vouchsafe/engine/store"
 )
 
 const clientSecret = "planted-client-secret-90210"
@@ -323,7 +323,7 @@ func TestATokenThatCannotBeWrittenIsKept(t *testing.T) {
 	if e := <-done; e == nil || !e.NotSent {
 		t.Errorf("a token was used that is not on disk: %v", e)
 	}
-	db, err := bolt.Open(path, 0o600, nil)
+	db, err := store.Open(path, storeKind, store.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

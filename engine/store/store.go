@@ -40,6 +40,9 @@ var (
 	ErrBroken = errors.New("the file cannot be written")
 )
 
+// ErrHeld is the error of opening a file that another process has open to write.
+var ErrHeld = errors.New("another process holds it")
+
 // errLost stops a file for good: a write that was acknowledged is not in it.
 var errLost = errors.New("acknowledged writes are missing")
 
@@ -134,7 +137,7 @@ func OpenFile(path, kind string, o Options) (*bbolt.DB, error) {
 	}
 	b, err := openBolt(path, o)
 	if errors.Is(err, berrors.ErrTimeout) {
-		return nil, fmt.Errorf("opening %s: another process holds it", filepath.Base(path))
+		return nil, fmt.Errorf("opening %s: %w", filepath.Base(path), ErrHeld)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("opening %s: %w", filepath.Base(path), err)
