@@ -141,22 +141,13 @@ func TestEveryByteCounts(t *testing.T) {
 		rw.NoSync = true
 		for _, p := range places {
 			for i := range p.n {
-				tx, err := rw.Begin(true)
-				if err != nil {
-					t.Fatal(err)
-				}
-				b := tx.Bucket([]byte(p.bucket))
-				v := bytes.Clone(b.Get(p.key))
-				v[i] ^= 1
-				if err := b.Put(p.key, v); err != nil {
-					t.Fatal(err)
-				}
-				if got := namedIn(number, tx, kept); len(got) == 0 {
-					t.Errorf("byte %d of %s %x in segment %d was changed and nothing is said", i, p.bucket, p.key, number)
-				} else if strings.HasPrefix(p.bucket, recordsPrefix) && (got[0].Record == nil || !bytes.Equal(seqKey(*got[0].Record), p.key)) {
-					t.Errorf("byte %d of record %x of %s was changed and what is named is %v", i, p.key, p.bucket, got[0])
-				}
-				tx.Rollback()
+				flipped(t, rw, p.bucket, p.key, i, func(tx *bbolt.Tx) {
+					if got := namedIn(number, tx, kept); len(got) == 0 {
+						t.Errorf("byte %d of %s %x in segment %d was changed and nothing is said", i, p.bucket, p.key, number)
+					} else if strings.HasPrefix(p.bucket, recordsPrefix) && (got[0].Record == nil || !bytes.Equal(seqKey(*got[0].Record), p.key)) {
+						t.Errorf("byte %d of record %x of %s was changed and what is named is %v", i, p.key, p.bucket, got[0])
+					}
+				})
 			}
 		}
 	}
@@ -283,4 +274,21 @@ func rebuild(t *testing.T, dir, site string, seq uint64) {
 		}
 		return nil
 	})
+}
+
+// flipped shows a file in which one bit of a value is another, and takes it back.
+func flipped(t *testing.T, rw *bbolt.DB, bucket string, key []byte, i int, look func(tx *bbolt.Tx)) {
+	t.Helper()
+	tx, err := rw.Begin(true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tx.Rollback()
+	b := tx.Bucket([]byte(bucket))
+	v := bytes.Clone(b.Get(key))
+	v[i] ^= 1
+	if err := b.Put(key, v); err != nil {
+		t.Fatal(err)
+	}
+	look(tx)
 }
